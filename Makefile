@@ -1,0 +1,60 @@
+# Two commands matter: `make demo` shows the system at work, `make test` proves it. Both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: help demo test lint serve bench format constraints clean
+
+help:
+	@echo "make demo   run the main job by itself, on SQLite"
+	@echo "make test   lint, types, layers and all tests, on SQLite and on a real PostgreSQL"
+	@echo "make serve  start the service on http://127.0.0.1:8000"
+	@echo "make bench  measure, print a table, write bench.json"
+	@echo "make lint   lint, formatting, layers and types only"
+
+demo: $(VENV)/runtime.stamp
+	$(BIN)/python -m archetype.examples.demo
+
+serve: $(VENV)/runtime.stamp
+	$(BIN)/archetype serve --module archetype.examples.movement --module archetype.examples.solar
+
+test: lint
+	$(BIN)/pytest -n auto --dist worksteal
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	PYTHONPATH=tests $(BIN)/python -m bench
+
+# Names and versions only: no index, no hash, no host.
+constraints: $(VENV)/dev.stamp
+	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --no-annotate --no-header --no-emit-index-url \
+		--group dev pyproject.toml --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) .build build dist .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
+	$(UV) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
+	$(UV) --group dev --editable .
+	@touch $@ $(VENV)/runtime.stamp
+
+# Some systems ship Python without ensurepip; uv makes an environment there too.
+$(VENV)/venv.stamp:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null \
+		|| ($(PYTHON) -m pip install --quiet --target .build/uv uv && PYTHONPATH=.build/uv $(PYTHON) -m uv venv --seed $(VENV))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@

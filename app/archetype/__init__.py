@@ -1,0 +1,107 @@
+"""Event-sourced simulation and agent worlds on a relational database.
+
+The names below are imported when they are first used, so that importing the package is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archetype.core.archetype import Archetype
+    from archetype.core.arrow_types import Vector
+    from archetype.core.component import Component
+    from archetype.core.config import RunConfig, WorldConfig
+    from archetype.core.hooks import (
+        HookHandle,
+        OnComponentAdded,
+        OnComponentRemoved,
+        OnDespawn,
+        OnDestroy,
+        OnSpawn,
+        PostTick,
+        PreTick,
+    )
+    from archetype.core.processor import AsyncProcessor
+    from archetype.core.resources import Resources
+    from archetype.errors import ArchetypeError
+    from archetype.log.command import Command, CommandType
+    from archetype.runtime.actor import ActorCtx
+    from archetype.runtime.runtime import ArchetypeRuntime
+    from archetype.runtime.sync import SyncArchetypeRuntime
+    from archetype.runtime.world import RuntimeWorld
+    from archetype.service.container import ServiceContainer
+    from archetype.service.simulation import RunResult
+
+__all__ = [
+    "ActorCtx",
+    "Archetype",
+    "ArchetypeError",
+    "ArchetypeRuntime",
+    "AsyncProcessor",
+    "Command",
+    "CommandType",
+    "Component",
+    "HookHandle",
+    "OnComponentAdded",
+    "OnComponentRemoved",
+    "OnDespawn",
+    "OnDestroy",
+    "OnSpawn",
+    "PostTick",
+    "PreTick",
+    "Resources",
+    "RunConfig",
+    "RunResult",
+    "RuntimeWorld",
+    "ServiceContainer",
+    "SyncArchetypeRuntime",
+    "Vector",
+    "WorldConfig",
+]
+
+_HOMES = {
+    "archetype.core.archetype": ("Archetype",),
+    "archetype.core.arrow_types": ("Vector",),
+    "archetype.core.component": ("Component",),
+    "archetype.core.config": ("RunConfig", "WorldConfig"),
+    "archetype.core.hooks": (
+        "HookHandle",
+        "OnComponentAdded",
+        "OnComponentRemoved",
+        "OnDespawn",
+        "OnDestroy",
+        "OnSpawn",
+        "PostTick",
+        "PreTick",
+    ),
+    "archetype.core.processor": ("AsyncProcessor",),
+    "archetype.core.resources": ("Resources",),
+    "archetype.errors": ("ArchetypeError",),
+    "archetype.log.command": ("Command", "CommandType"),
+    "archetype.runtime.actor": ("ActorCtx",),
+    "archetype.runtime.runtime": ("ArchetypeRuntime",),
+    "archetype.runtime.sync": ("SyncArchetypeRuntime",),
+    "archetype.runtime.world": ("RuntimeWorld",),
+    "archetype.service.container": ("ServiceContainer",),
+    "archetype.service.simulation": ("RunResult",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return version("archetype-log")
+        except PackageNotFoundError:
+            return "0+unknown"
+    if name not in _HOME_OF:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

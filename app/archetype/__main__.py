@@ -1,0 +1,5 @@
+"""`python -m archetype` is `archetype`."""
+
+from archetype.cli.main import main
+
+main()

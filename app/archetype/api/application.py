@@ -1,0 +1,86 @@
+"""The HTTP application over one service container."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.routes import BaseRoute
+
+import archetype
+from archetype.api.metrics import Metrics
+from archetype.api.observe import Observed
+from archetype.api.problems import EXCEPTION_HANDLERS
+from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
+from archetype.api.routes.commands import CommandRoutes
+from archetype.api.routes.entities import EntityRoutes
+from archetype.api.routes.queries import QueryRoutes
+from archetype.api.routes.simulation import SimulationRoutes
+from archetype.api.routes.system import SystemRoutes
+from archetype.api.routes.worlds import WorldRoutes
+from archetype.api.submitting import Submitter
+from archetype.service.container import ServiceContainer, load_modules
+
+__all__ = ["JSON_BYTES_MAX", "create_app"]
+
+JSON_BYTES_MAX = 16 * 1024 * 1024
+
+DESCRIPTION = (
+    "Simulation worlds over an event log. A command is durable when it is answered and applied in its tick; "
+    "a step or a run computes ticks; any committed tick can be read. `{world}` is a name or an id."
+)
+
+
+def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> Litestar:
+    """Make the application; its lifespan loads the modules, opens the container and shuts it down.
+
+    `app.state.stopping` is an event that ends open streams.
+    """
+    metrics = Metrics(lambda: container.appender.queue_depth)
+
+    def submitter(key: IdempotencyKey = None, if_match: IfMatch = None) -> Submitter:
+        return Submitter(container, metrics, Conditions(key, if_match))
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        load_modules(modules)
+        async with container:
+            yield
+
+    app = Litestar(
+        [SystemRoutes, WorldRoutes, CommandRoutes, SimulationRoutes, QueryRoutes, EntityRoutes],
+        lifespan=[lifespan],
+        dependencies={
+            "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),
+            "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
+            "submitter": Provide(submitter, sync_to_thread=False),
+        },
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+        request_max_body_size=JSON_BYTES_MAX,
+        state=State({"stopping": asyncio.Event()}),
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="archetype-log",
+            version=archetype.__version__,
+            description=DESCRIPTION,
+            use_handler_docstrings=True,
+            openapi_router=_DocumentRouter("/openapi.json", route_handlers=[], include_in_schema=False),
+            render_plugins=[JsonRenderPlugin(path="/")],
+        ),
+    )
+    app.asgi_handler = Observed(app.asgi_handler, metrics)
+    return app
+
+
+class _DocumentRouter(Router):
+    """Serves the API document alone; the framework would add HTML answers for every path below it."""
+
+    def register(self, value: Any) -> list[BaseRoute]:
+        return super().register(value) if value.paths == {"/"} else []

@@ -1,0 +1,128 @@
+"""What routes read from a request beside its body: the world, a command's id, the expected version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID, uuid5
+
+from litestar.params import HeaderParameter, QueryParameter
+
+from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.payloads import MAX_ENTITY_ID
+from archetype.service.container import ServiceContainer
+from archetype.service.worlds import as_uuid
+
+__all__ = [
+    "AtTick",
+    "Conditions",
+    "DueTick",
+    "IdempotencyKey",
+    "IfMatch",
+    "Limit",
+    "Priority",
+    "entity_ids",
+    "names",
+    "world_id_of",
+]
+
+KEY_NAMESPACE = UUID("6f0c7b62-5b1e-5a53-9a0e-2c2f0d8f4a11")
+"""Fixed for ever: with another one, a retry after an upgrade would be accepted twice."""
+
+Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many at most.")]
+AtTick = Annotated[
+    int | None, QueryParameter(ge=0, description="As of this tick, by default the last one committed.")
+]
+DueTick = Annotated[int, QueryParameter(description="The earliest tick to be applied in.")]
+Priority = Annotated[int, QueryParameter(description="Within a tick, lower is applied first.")]
+
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        min_length=1,
+        max_length=256,
+        description="A retry with the same key is accepted once. A UUID is the command's id itself.",
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match", description='The world\'s version, such as `"17"`; another one is answered 412.'
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The headers Idempotency-Key and If-Match."""
+
+    key: str | None
+    if_match: str | None
+
+    def command_id(self, scope: object, own_id: UUID | None = None) -> UUID | None:
+        """Return the command's id: the key's, within `scope`, or its own.
+
+        Raises `InvalidInputError` where both are there and differ.
+        """
+        if self.key is None:
+            return own_id
+        named = as_uuid(self.key) or uuid5(KEY_NAMESPACE, f"{scope}:{self.key}")
+        if own_id is not None and own_id != named:
+            msg = "differs from the id that Idempotency-Key gives; send one of the two"
+            raise InvalidInputError(f"id {msg}", faults=[FieldFault("id", msg)])
+        return named
+
+    def batch_ids(self, scope: object, own_ids: Iterable[UUID | None]) -> list[UUID | None]:
+        """Return the ids of a batch: with a key, each is derived from it and the command's place."""
+        if self.key is None:
+            return list(own_ids)
+        base = self.command_id(scope)
+        ids: list[UUID | None] = []
+        for index, own_id in enumerate(own_ids):
+            place = Conditions(f"{base}:{index}", None)
+            try:
+                ids.append(place.command_id(scope, own_id))
+            except InvalidInputError as error:
+                path = f"commands.{index}.id"
+                raise InvalidInputError(
+                    f"{path}: {error.message}", faults=[FieldFault(path, error.message)]
+                ) from None
+        return ids
+
+    @property
+    def expected_version(self) -> int | None:
+        """The version that If-Match names; `*` and no header expect none."""
+        if self.if_match is None or self.if_match.strip() == "*":
+            return None
+        text = self.if_match.strip().removeprefix("W/").strip('"')
+        if text.isascii() and text.isdigit() and len(text) <= 18:
+            return int(text)
+        msg = f'must be one version number, such as "17", not {self.if_match!r}'
+        raise InvalidInputError(f"If-Match {msg}", faults=[FieldFault("If-Match", msg)])
+
+
+async def world_id_of(services: ServiceContainer, world: str) -> UUID:
+    """Return a world's id; an id is believed without a look-up, since the log refuses unknown worlds."""
+    return as_uuid(world) or (await services.world_service.find(world)).world_id
+
+
+def names(text: str, path: str) -> list[str]:
+    """Split a list of names, `A,B`; an empty one is refused."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        msg = "must be names separated by commas, such as Position,Velocity"
+        raise InvalidInputError(f"{path} {msg}", faults=[FieldFault(path, msg)])
+    return list(dict.fromkeys(found))
+
+
+def entity_ids(text: str) -> list[int]:
+    """Split a list of entity ids, `1,2`."""
+    found = [each.strip() for each in text.split(",")]
+    if not all(each.isascii() and each.isdigit() and len(each) <= 16 for each in found) or any(
+        not 1 <= int(each) <= MAX_ENTITY_ID for each in found
+    ):
+        msg = f"must be entity ids from 1 to {MAX_ENTITY_ID} separated by commas, such as 1,2"
+        raise InvalidInputError(f"entity_ids {msg}", faults=[FieldFault("entity_ids", msg)])
+    return [int(each) for each in found]

@@ -1,0 +1,66 @@
+"""What a changing request works with: the services, under the conditions that its headers set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from archetype.api.metrics import Metrics
+from archetype.api.requests import Conditions, world_id_of
+from archetype.api.schemas import ReceiptResponse
+from archetype.errors import FieldFault, InvalidInputError
+from archetype.service.admission import CommandRequest
+from archetype.service.commands import Receipt
+from archetype.service.container import ServiceContainer
+
+__all__ = ["Submitter"]
+
+
+class Submitter:
+    """Submits the commands of one request, under its headers; each is counted once."""
+
+    def __init__(self, services: ServiceContainer, metrics: Metrics, conditions: Conditions) -> None:
+        self.services = services
+        self.metrics = metrics
+        self.conditions = conditions
+
+    async def submit(self, world: str, request: CommandRequest) -> Receipt:
+        """Accept one command for a world, named or by its id."""
+        conditions = self.conditions
+        world_id = await world_id_of(self.services, world)
+        if conditions.key is not None:
+            request = replace(request, id=conditions.command_id(world_id, request.id))
+        receipt = await self.services.command_service.submit(
+            world_id, request, expected_version=conditions.expected_version
+        )
+        if not receipt.is_duplicate:
+            self.metrics.count_commands(1)
+        return receipt
+
+    async def submit_batch(self, world_id: UUID, requests: list[CommandRequest]) -> list[Receipt]:
+        """Accept commands together, or none of them."""
+        receipts = await self.services.command_service.submit_batch(
+            world_id, requests, expected_version=self.conditions.expected_version
+        )
+        self.metrics.count_commands(sum(not receipt.is_duplicate for receipt in receipts))
+        return receipts
+
+    async def entity_command(
+        self,
+        world: str,
+        kind: str,
+        payload: dict[str, Any],
+        *,
+        tick: int = 0,
+        priority: int = 0,
+    ) -> ReceiptResponse:
+        """Accept a command of an entity route, where the payload's fields are the body's own."""
+        try:
+            receipt = await self.submit(world, CommandRequest(kind, payload, tick, priority))
+        except InvalidInputError as error:
+            error.faults = [
+                FieldFault(fault["path"].removeprefix("payload."), fault["message"]) for fault in error.faults
+            ]
+            raise
+        return ReceiptResponse.of(receipt, tick)

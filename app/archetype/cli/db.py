@@ -1,0 +1,98 @@
+"""`archetype db`: the schema of the database, by its migrations."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archetype.cli.database import DatabaseOption, on_database, require_file
+from archetype.cli.session import Session, confirmed, with_session
+from archetype.errors import InvalidInputError, SchemaOutdatedError
+
+if TYPE_CHECKING:
+    from archetype.store.database import Database
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Bring the database's schema up to date, and look at it.")
+
+
+@app.command(epilog="Example: archetype db upgrade --database-url postgresql://me@localhost/worlds")
+@with_session
+def upgrade(
+    session: Session,
+    revision: Annotated[str, typer.Argument(metavar="[REV]", help="The revision to reach.")] = "head",
+    database_url: DatabaseOption = None,
+) -> None:
+    """Bring the schema forward; a SQLite file that is not there is made."""
+
+    async def use(database: Database) -> dict[str, Any]:
+        from archetype.store.migrate import upgrade as forward
+
+        await forward(database, revision)
+        return await _status(database)
+
+    session.output.record(on_database(database_url, use))
+
+
+@app.command(epilog="Example: archetype db downgrade base --yes")
+@with_session
+def downgrade(
+    session: Session,
+    revision: Annotated[str, typer.Argument(metavar="REV", help="The revision to go back to; base is none.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be.")] = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Take the schema back: what later revisions stored is lost."""
+    if not yes and not sys.stdin.isatty():
+        msg = "a downgrade drops tables with all they hold; add --yes"
+        raise InvalidInputError(msg)
+    confirmed(f"Go back to {revision}, and lose what later revisions stored?", is_sure=yes)
+
+    async def use(database: Database) -> dict[str, Any]:
+        from archetype.store.migrate import downgrade as back
+
+        require_file(database)
+        await back(database, revision)
+        return await _status(database)
+
+    session.output.record(on_database(database_url, use))
+
+
+@app.command(epilog="Example: archetype db current -o json")
+@with_session
+def current(session: Session, database_url: DatabaseOption = None) -> None:
+    """Show which revision the database is at, and which one this release needs."""
+    session.output.record(on_database(database_url, _status))
+
+
+@app.command(epilog="Example: archetype db check && archetype serve")
+@with_session
+def check(session: Session, database_url: DatabaseOption = None) -> None:
+    """Make sure that the schema is exactly the one that this release expects; ends with 7 if it is not."""
+
+    async def use(database: Database) -> dict[str, Any]:
+        from archetype.store.migrate import differences
+
+        await database.require_schema()
+        found = await differences(database)
+        if found:
+            msg = f"{database.name} is not as this release expects, in {len(found)} places: {found[0]}"
+            raise SchemaOutdatedError(msg, differences=found)
+        return await _status(database)
+
+    session.output.record(on_database(database_url, use))
+
+
+async def _status(database: Database) -> dict[str, Any]:
+    from archetype.store.schema import REVISION
+
+    revision = await database.revision()
+    return {
+        "database": database.name,
+        "revision": revision,
+        "needed": REVISION,
+        "is_current": revision == REVISION,
+    }

@@ -1,0 +1,130 @@
+"""`archetype entity`: spawning, changing, showing and ending entities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archetype.cli.arguments import (
+    ComponentsOption,
+    EntityArgument,
+    PriorityOption,
+    TickOption,
+    TypesOption,
+    WorldArgument,
+)
+from archetype.cli.session import Session, with_session
+from archetype.cli.values import components, names
+from archetype.errors import FieldFault, InvalidInputError
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Spawn, inspect, change and despawn entities.")
+
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Rows, as .csv, .json, .ndjson, .arrow or .parquet with columns such as position__x.",
+    ),
+]
+
+
+@app.command(epilog="Example: archetype entity spawn demo --component 'Position={\"x\": 1}'")
+@with_session
+def spawn(
+    session: Session,
+    world: WorldArgument,
+    component: ComponentsOption = [],  # noqa: B006 - Typer copies it
+    file: FileOption = None,
+    tick: TickOption = None,
+    priority: PriorityOption = None,
+) -> None:
+    """Spawn an entity of the given components, or one for each row of a file."""
+    if file is not None and component:
+        msg = "give either --component or --file, not both"
+        raise InvalidInputError(msg, faults=[FieldFault("--file", msg)])
+    if file is None:
+        values = components(component)
+        session.output.record(session.client.spawn(world, values, tick=tick, priority=priority))
+        return
+    from archetype.client.tables import read_table
+
+    table = read_table(file)
+    session.output.record(session.client.spawn_many(world, table, tick=tick, priority=priority))
+
+
+@app.command(epilog="Example: archetype entity inspect demo 1 --tick 10")
+@with_session
+def inspect(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    tick: Annotated[
+        int | None, typer.Option("--tick", "-t", help="The state after this tick; by default the newest.")
+    ] = None,
+) -> None:
+    """Show one entity after a tick."""
+    session.output.record(session.client.entity(world, entity, tick=tick))
+
+
+@app.command(epilog="Example: archetype entity update demo 1 --component 'Position={\"x\": 5}'")
+@with_session
+def update(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    component: ComponentsOption,
+    tick: TickOption = None,
+    priority: PriorityOption = None,
+) -> None:
+    """Set the named fields of components that the entity has."""
+    values = components(component)
+    session.output.record(session.client.update(world, entity, values, tick=tick, priority=priority))
+
+
+@app.command(epilog="Example: archetype entity add-components demo 1 --component 'Velocity={\"dx\": 1}'")
+@with_session
+def add_components(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    component: ComponentsOption,
+    tick: TickOption = None,
+    priority: PriorityOption = None,
+) -> None:
+    """Give components to an entity; one that it has already gets the given values."""
+    values = components(component)
+    session.output.record(session.client.add_components(world, entity, values, tick=tick, priority=priority))
+
+
+@app.command(epilog="Example: archetype entity remove-components demo 1 --types Velocity")
+@with_session
+def remove_components(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    types: TypesOption,
+    tick: TickOption = None,
+    priority: PriorityOption = None,
+) -> None:
+    """Take components from an entity."""
+    receipt = session.client.remove_components(world, entity, names(types), tick=tick, priority=priority)
+    session.output.record(receipt)
+
+
+@app.command(epilog="Example: archetype entity despawn demo 1")
+@with_session
+def despawn(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    tick: TickOption = None,
+    priority: PriorityOption = None,
+) -> None:
+    """End an entity; its past stays."""
+    session.output.record(session.client.despawn(world, entity, tick=tick, priority=priority))

@@ -1,0 +1,64 @@
+"""`archetype serve` and `archetype status`: the server, and whether it is there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archetype.cli.database import DatabaseOption
+from archetype.cli.session import Session, with_session
+from archetype.settings import Settings
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command(epilog="Example: archetype serve --module archetype.examples.movement")(serve)
+    app.command(epilog="Example: archetype status")(status)
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on.")] = 8000,
+    database_url: DatabaseOption = None,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--module",
+            "-m",
+            metavar="MODULE",
+            help="A Python module with components and processors; repeat it. Also ARCHETYPE_MODULES.",
+        ),
+    ] = None,
+    allow_unauthenticated: Annotated[
+        bool,
+        typer.Option("--allow-unauthenticated", help="Let other machines in, to do anything."),
+    ] = False,
+) -> None:
+    """Run the server until it is told to stop; the first time, a SQLite database is made as well."""
+    from archetype.api.server import serve as run_server
+
+    settings = Settings.from_environment()
+    # People keep their modules where they stand; what is installed comes first all the same.
+    sys.path.append(str(Path.cwd()))
+    run_server(
+        host=host,
+        port=port,
+        database_url=database_url or settings.database_url,
+        modules=tuple(module or settings.modules),
+        allow_unauthenticated=allow_unauthenticated,
+    )
+
+
+@with_session
+def status(session: Session) -> None:
+    """Show whether the server is there and ready, and how many worlds it has."""
+    client = session.client
+    about = client.about()
+    is_ready = client.is_ready()
+    world_count = sum(1 for _ in client.all_worlds())
+    session.output.record({"url": client.url, **about, "is_ready": is_ready, "world_count": world_count})

@@ -1,0 +1,102 @@
+"""`archetype step` and `archetype run`: letting time pass in a world."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Annotated
+
+import typer
+
+from archetype.cli.arguments import WorldArgument
+from archetype.cli.session import Session, with_session
+from archetype.cli.values import assignments
+from archetype.errors import ArchetypeError
+
+__all__ = ["register"]
+
+_POLL_S = 0.25
+
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="KEY=JSON", help="A value for the processors that name it; repeat it."),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Let the server check every frame thoroughly.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command(epilog="Example: archetype step demo --input wind=0.5")(step)
+    app.command(epilog="Example: archetype run demo --steps 100")(run)
+
+
+@with_session
+def step(
+    session: Session, world: WorldArgument, inputs: InputOption = None, debug: DebugOption = False
+) -> None:
+    """Run one tick of a world."""
+    given = assignments(inputs or (), "--input")
+    session.output.record(session.client.step(world, inputs=given, debug=debug))
+
+
+@with_session
+def run(
+    session: Session,
+    world: WorldArgument,
+    steps: Annotated[int, typer.Option("--steps", "-n", min=0, help="How many ticks.")] = 1,
+    inputs: InputOption = None,
+    debug: DebugOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run ticks of a world one after the other; each is durable as soon as it is done."""
+    given = assignments(inputs or (), "--input")
+    if quiet or not sys.stderr.isatty():
+        report = session.client.run(world, steps, inputs=given, debug=debug)
+    else:
+        with _progress(session, world, steps):
+            report = session.client.run(world, steps, inputs=given, debug=debug)
+    session.output.record(report)
+
+
+@contextmanager
+def _progress(session: Session, world: str, steps: int) -> Generator[None]:
+    """Show on stderr how far a run is, as the server tells over a connection of its own."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    first_tick = session.client.world(world)["tick"]
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(world, total=steps)
+
+        def poll() -> None:
+            progress.update(task, completed=session.client.world(world)["tick"] - first_tick)
+
+        with _repeated(poll):
+            yield
+
+
+@contextmanager
+def _repeated(act: Callable[[], None]) -> Generator[None]:
+    """Do something every now and then in a thread of its own; what it cannot do, it leaves."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.wait(_POLL_S):
+            with suppress(ArchetypeError):
+                act()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -1,0 +1,178 @@
+"""The shapes of the server's answers; fields that a newer server adds are simply there as well."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+__all__ = [
+    "BulkReceipt",
+    "CommandEntry",
+    "ComponentRows",
+    "ComponentType",
+    "EntityState",
+    "HistoryEntry",
+    "Pending",
+    "ProcessorType",
+    "Receipt",
+    "RunReport",
+    "State",
+    "StepReport",
+    "World",
+    "WorldProcessor",
+]
+
+
+class World(TypedDict):
+    """A world; `tick` is the number of the next tick to run."""
+
+    world_id: str
+    name: str
+    tick: int
+    entity_count: int
+    parent_id: str | None
+    fork_tick: int | None
+    version: int
+    seed: int
+    created_at: str
+
+
+class Receipt(TypedDict):
+    """Where an accepted command stands; `due_tick` was asked for, `tick` is the one it belongs to."""
+
+    id: str
+    type: str
+    tick: int
+    due_tick: int
+    priority: int
+    version: int
+    position: int
+    entity_id: int | None
+    is_duplicate: bool
+
+
+class BulkReceipt(TypedDict):
+    """Where a bulk command stands; the rows' ids follow each other from `first_entity_id` on."""
+
+    id: str
+    first_entity_id: int | None
+    entity_count: int
+    tick: int
+    version: int
+    position: int
+
+
+class CommandEntry(TypedDict):
+    """A command of the log in short; `status` is pending, applied or rejected, `version` the world's."""
+
+    id: str
+    type: str
+    tick: int
+    priority: int
+    version: int
+    position: int
+    applied_tick: int
+    status: str
+    reason: str | None
+
+
+class HistoryEntry(TypedDict):
+    """A command of the log, whole; `seq` is the world's version with it, `reason` why it was rejected."""
+
+    id: str
+    tick: int
+    actor_id: str | None
+    type: str
+    payload: dict[str, Any]
+    priority: int
+    version: int
+    seq: int
+    position: int
+    applied_tick: int
+    entity_id: int | None
+    reason: str | None
+
+
+class Pending(TypedDict):
+    """How many commands wait for a tick that is not committed yet."""
+
+    world_id: str
+    pending_count: int
+
+
+class StepReport(TypedDict):
+    """What one step did; `tick` is the number of the next tick to run."""
+
+    world_id: str
+    run_id: str
+    tick: int
+    commands_applied: int
+    commands_rejected: int
+
+
+class RunReport(TypedDict):
+    """What a run did; `final_tick` is the number of the next tick to run."""
+
+    run_id: str
+    world_id: str
+    ticks_completed: int
+    commands_applied: int
+    commands_rejected: int
+    final_tick: int
+
+
+class WorldProcessor(TypedDict):
+    """A processor that runs in a world; `is_loaded` says whether the server has its code."""
+
+    name: str
+    priority: int
+    components: list[str]
+    parameters: dict[str, Any]
+    module: str
+    is_loaded: bool
+
+
+class ProcessorType(TypedDict):
+    """A processor that the server has loaded, with its parameters and their defaults."""
+
+    name: str
+    module: str
+    priority: int
+    components: list[str]
+    parameters: dict[str, Any]
+
+
+class State(TypedDict):
+    """A world after a tick: each entity's component names, and how many entities each archetype has."""
+
+    world_id: str
+    tick: int
+    entities: dict[str, list[str]]
+    archetype_counts: dict[str, int]
+
+
+class EntityState(TypedDict):
+    """One entity after a tick."""
+
+    world_id: str
+    entity_id: int
+    tick: int
+    archetype: str
+    components: dict[str, dict[str, Any]]
+
+
+class ComponentRows(TypedDict):
+    """The entities that have all of some components, one row each: entity_id, tick, and each component."""
+
+    world_id: str
+    component_types: list[str] | None
+    entity_ids: list[int] | None
+    tick: int
+    rows: list[dict[str, Any]]
+
+
+class ComponentType(TypedDict):
+    """A component that the server has loaded; a field is a dictionary of name, type and nullable."""
+
+    name: str
+    module: str
+    fields: list[dict[str, Any]]

@@ -1,0 +1,77 @@
+"""The only place that reads the clock, makes ids, or asks who this process is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+__all__ = ["is_alive", "monotonic_s", "new_id", "new_seed", "process_identity", "utc_now"]
+
+
+def utc_now() -> datetime:
+    """Return this machine's present time in UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+def monotonic_s() -> float:
+    """Return seconds of a clock that never goes back, for measuring durations."""
+    return time.perf_counter()
+
+
+def new_id() -> UUID:
+    """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(secrets.token_bytes(10), "big")
+    value = (milliseconds & (1 << 48) - 1) << 80
+    value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
+    value |= 0b10 << 62 | random & (1 << 62) - 1
+    return UUID(int=value)
+
+
+def new_seed() -> int:
+    """Draw a world seed: a non-negative integer below 2**63, so that every database can hold it."""
+    return secrets.randbits(63)
+
+
+def process_identity() -> str:
+    """Name this process for good: host, process id and the process's start time in clock ticks."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}"
+
+
+def is_alive(identity: str) -> bool:
+    """Tell whether the process of that identity may still run; only a dead one of this host is surely not."""
+    host, _, rest = identity.partition(":")
+    pid_text, _, started_text = rest.partition(":")
+    if host != socket.gethostname() or not pid_text.isdigit():
+        return True
+    started = _started(int(pid_text))
+    if started is None:
+        return _answers_signal(int(pid_text))
+    return str(started) == started_text
+
+
+def _started(pid: int) -> int | None:
+    """Read the start time of a process, which tells it from a later one that got the same id (Linux only)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _answers_signal(pid: int) -> bool:
+    if Path("/proc/self/stat").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

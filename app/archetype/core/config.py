@@ -1,0 +1,104 @@
+"""What users configure of a run and of a world."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunConfig(BaseModel):
+    """One run: a sequence of steps of a world. Without `run_id`, the service assigns one.
+
+    `debug`, `show_rows` and `explain` ask for more to be shown; `suite`, `trial` and `metadata` are kept
+    with the run for its readers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: UUID | None = None
+    num_steps: int = Field(default=1, ge=0)
+    debug: bool = False
+    enable_validation: bool = False
+    show_rows: int = Field(default=3, ge=0)
+    explain: bool = False
+    prefer_live_reads: bool = False
+    suite: str | None = None
+    trial: int | str | None = None
+    metadata: dict[str, Any] | None = None
+
+    @classmethod
+    def dev(
+        cls,
+        *,
+        steps: int = 1,
+        prefer_live_reads: bool = True,
+        debug: bool = True,
+        explain: bool = False,
+        show_rows: int = 5,
+        metadata: dict[str, Any] | None = None,
+    ) -> RunConfig:
+        """Give a run to develop with: live reads, and much shown."""
+        return cls(
+            num_steps=steps,
+            prefer_live_reads=prefer_live_reads,
+            debug=debug,
+            explain=explain,
+            show_rows=show_rows,
+            metadata=metadata,
+        )
+
+    @classmethod
+    def benchmark(
+        cls,
+        *,
+        steps: int,
+        explain: bool = False,
+        debug: bool = False,
+        prefer_live_reads: bool = False,
+        show_rows: int = 0,
+        suite: str | None = "benchmark",
+        trial: int | str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> RunConfig:
+        """Give a run to measure: nothing shown, named by suite and trial."""
+        return cls(
+            num_steps=steps,
+            explain=explain,
+            debug=debug,
+            prefer_live_reads=prefer_live_reads,
+            show_rows=show_rows,
+            suite=suite,
+            trial=trial,
+            metadata=metadata,
+        )
+
+    @classmethod
+    def validate(  # pyright: ignore[reportIncompatibleMethodOverride] (Pydantic's own is deprecated)
+        cls,
+        *,
+        steps: int = 1,
+        enable_validation: bool = True,
+        debug: bool = True,
+        prefer_live_reads: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> RunConfig:
+        """Give a run that checks itself."""
+        return cls(
+            num_steps=steps,
+            enable_validation=enable_validation,
+            debug=debug,
+            prefer_live_reads=prefer_live_reads,
+            metadata=metadata,
+        )
+
+
+class WorldConfig(BaseModel):
+    """A new world. What is None the service chooses; `seed` keys its processors' random numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    world_id: UUID | None = None
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)

@@ -1,0 +1,186 @@
+"""What comes back from Daft, held to what went in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from archetype.core.archetype import Archetype
+from archetype.core.frames import null_count_inside
+from archetype.core.kernels import pc
+from archetype.core.state import ArchetypeTable, Int64s, take_rows
+
+
+class RowsError(Exception):
+    """A frame's rows cannot be believed; the message completes "its output …"."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedRows:
+    """The rows that go on, and those that came back inactive; None where there are none."""
+
+    active: ArchetypeTable | None
+    inactive: ArchetypeTable | None
+
+
+def check_rows(before: ArchetypeTable, output: pa.Table) -> CheckedRows:
+    """Hold a collected frame (entity_id, is_active, component columns) to the rows it came from.
+
+    The order may differ and is put right. A column whose memory is untouched stays the same object.
+    Raises RowsError if rows are lost, added or repeated, or a value does not fit its column.
+    """
+    output = _in_order(before, output)
+    archetype = before.archetype
+    arrays: list[pa.Array] = [
+        before.array("entity_id"),
+        *(
+            _conformed(_one_array(output.column(column.name)), before.array(column.name), column)
+            for column in archetype.schema
+        ),
+    ]
+    is_active = _one_array(output.column("is_active"))
+    if is_active.null_count:
+        raise RowsError(f"has a null is_active in {is_active.null_count} rows; set it to true or false")
+    if is_active.false_count == 0:
+        unchanged = all(new is old for new, old in zip(arrays, _arrays(before), strict=True))
+        return CheckedRows(before if unchanged else ArchetypeTable.from_arrays(archetype, arrays), None)
+    rows = pa.table(arrays, schema=archetype.table_schema)
+    flags = is_active.to_numpy(zero_copy_only=False)
+    active, inactive = np.flatnonzero(flags), np.flatnonzero(~flags)
+    return CheckedRows(
+        ArchetypeTable(archetype, take_rows(rows, active)) if len(active) else None,
+        ArchetypeTable(archetype, take_rows(rows, inactive)),
+    )
+
+
+def _arrays(table: ArchetypeTable) -> list[pa.Array]:
+    return [table.array(name) for name in table.rows.column_names]
+
+
+def _in_order(before: ArchetypeTable, output: pa.Table) -> pa.Table:
+    column = _one_array(output.column("entity_id"))
+    if column.null_count:
+        raise RowsError(f"has a null entity_id in {column.null_count} rows")
+    ids: Int64s = column.to_numpy()
+    want = before.entity_ids
+    if len(ids) == len(want) and bool(np.array_equal(ids, want)):
+        return output
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    if len(ordered) == len(want) and bool(np.array_equal(ordered, want)):
+        return take_rows(output, order)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    faults = {
+        "lost": np.setdiff1d(want, ordered),
+        "added": np.setdiff1d(ordered, want),
+        "repeated": repeated,
+    }
+    said = [f"{name} {len(found)} ({_first(found)})" for name, found in faults.items() if len(found)]
+    raise RowsError(
+        f"{' and '.join(said)} of {len(want)} entities; return every row once, and set is_active to false "
+        "to end an entity"
+    )
+
+
+def _first(ids: Int64s) -> str:
+    return ", ".join(str(entity_id) for entity_id in ids[:5]) + (", …" if len(ids) > 5 else "")
+
+
+def _conformed(array: pa.Array, before: pa.Array, column: pa.Field) -> pa.Array:
+    if same_memory(before, array):
+        return before
+    if array.null_count and not column.nullable:
+        raise RowsError(f"has {array.null_count} nulls in {column.name}, which is not Optional")
+    try:
+        cast = array if array.type == column.type else pc.cast(array, column.type, safe=True)
+    except pa.ArrowException as exc:
+        raise RowsError(f"has values in {column.name} that do not fit {column.type}: {exc}") from exc
+    inside = null_count_inside(cast)
+    if inside:
+        raise RowsError(f"has {inside} null items in {column.name}, whose items are not Optional")
+    return cast
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def same_memory(before: pa.Array, after: pa.Array) -> bool:
+    """Say whether two arrays have the same values because they lie in the same memory.
+
+    Offsets may have been written anew (Daft widens them), so those are compared by value. False says
+    nothing: the values may still be equal.
+    """
+    if len(before) != len(after) or before.null_count != after.null_count:
+        return False
+    if before.null_count and not pc.all(pc.equal(before.is_valid(), after.is_valid())).as_py():
+        return False
+    kind = before.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind):
+        return _same_variable(before, after)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.types.is_fixed_size_list(after.type) and _same_children(before, after)
+    if pa.types.is_struct(kind):
+        return pa.types.is_struct(after.type) and _same_fields(before, after)
+    if kind != after.type:
+        return False
+    first, second = before.buffers()[1], after.buffers()[1]
+    if first is None or second is None:
+        return first is second
+    if pa.types.is_boolean(kind):
+        return first.address == second.address and before.offset == after.offset
+    width = kind.bit_width // 8
+    return first.address + before.offset * width == second.address + after.offset * width
+
+
+def _same_variable(before: pa.Array, after: pa.Array) -> bool:
+    first, second = _offsets(before), _offsets(after)
+    if first is None or second is None or not np.array_equal(first, second):
+        return False
+    if pa.types.is_list(before.type):
+        nested = pa.types.is_list(after.type) or pa.types.is_large_list(after.type)
+        return nested and same_memory(before.values, after.values)
+    texts = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+    if after.type not in {before.type, texts[before.type]}:
+        return False
+    if first[0] == first[-1]:
+        return True
+    first_data, second_data = before.buffers()[2], after.buffers()[2]
+    if first_data is None or second_data is None:
+        return False
+    return first_data.address == second_data.address
+
+
+def _offsets(array: pa.Array) -> np.ndarray | None:
+    kind = array.type
+    large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind) or pa.types.is_large_list(kind)
+    if not (large or pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_list(kind)):
+        return None
+    buffer = array.buffers()[1]
+    if buffer is None:
+        return None
+    numbers = np.frombuffer(buffer, dtype=np.int64 if large else np.int32)
+    return numbers[array.offset : array.offset + len(array) + 1]
+
+
+def _same_children(before: pa.Array, after: pa.Array) -> bool:
+    if before.type.list_size != after.type.list_size or before.null_count:
+        return False
+    return same_memory(before.flatten(), after.flatten())
+
+
+def _same_fields(before: pa.Array, after: pa.Array) -> bool:
+    if [field.name for field in before.type] != [field.name for field in after.type] or before.null_count:
+        return False
+    return all(same_memory(before.field(i), after.field(i)) for i in range(before.type.num_fields))
+
+
+def merged_tombstones(
+    archetype: Archetype, first: ArchetypeTable | None, second: ArchetypeTable | None
+) -> ArchetypeTable | None:
+    """Give the ended rows of two steps of one tick together."""
+    if first is None or second is None:
+        return first or second
+    return ArchetypeTable.of(archetype, pa.concat_tables([first.rows, second.rows]))

@@ -1,0 +1,140 @@
+"""What a component class looks like as columns and as JSON, worked out once per class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pyarrow as pa
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
+
+from archetype.core.arrow_types import arrow_type, field_annotation
+from archetype.core.values import Codec, Convert, codec_of
+from archetype.errors import ComponentError, FieldFault
+
+
+@dataclass(frozen=True, slots=True)
+class FieldLayout:
+    """One field: its column in a table, and the codec of its values."""
+
+    name: str
+    column: str
+    codec: Codec
+    arrow: pa.Field
+    info: FieldInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A component class as columns: field order is the class's order."""
+
+    type_name: str
+    prefix: str
+    fields: tuple[FieldLayout, ...]
+    schema: pa.Schema
+    prefixed_schema: pa.Schema
+    to_json: tuple[tuple[str, Convert | None], ...]
+    to_arrow: tuple[tuple[str, str, Convert | None], ...]
+    from_json: Mapping[str, tuple[str, Convert | None]]
+    whole: SchemaValidator
+    partial: SchemaValidator
+
+    def json_fields(self, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Give the JSON normal form of the fields that are present in `values`.
+
+        Raises ComponentError with the path of each value that JSON or its column cannot hold.
+        """
+        faults: list[FieldFault] = []
+        fields: dict[str, Any] = {}
+        for name, convert in self.to_json:
+            if name not in values:
+                continue
+            try:
+                fields[name] = values[name] if convert is None else convert(values[name])
+            except (ValueError, TypeError, AttributeError) as exc:
+                faults.append(FieldFault(join_path(path, name), str(exc)))
+        if faults:
+            raise component_error(self.type_name, faults)
+        return fields
+
+
+def layout_of(cls: type[BaseModel]) -> Layout:
+    """Work out the layout of a component class; raises ComponentError on a field no column can hold."""
+    type_name, prefix = cls.__name__, f"{cls.__name__.lower()}__"
+    fields: list[FieldLayout] = []
+    for name, info in cls.model_fields.items():
+        annotation = field_annotation(info)
+        arrow, nullable = arrow_type(annotation, f"{type_name}.{name}")
+        field = pa.field(prefix + name, arrow, nullable=nullable)
+        fields.append(FieldLayout(name, field.name, codec_of(annotation), field, info))
+    return Layout(
+        type_name=type_name,
+        prefix=prefix,
+        fields=tuple(fields),
+        schema=pa.schema([field.arrow.with_name(field.name) for field in fields]),
+        prefixed_schema=pa.schema([field.arrow for field in fields]),
+        to_json=tuple((field.name, field.codec.to_json) for field in fields),
+        to_arrow=tuple((field.name, field.column, field.codec.to_arrow) for field in fields),
+        from_json={field.name: (field.column, field.codec.from_json) for field in fields},
+        whole=cast("SchemaValidator", cls.__pydantic_validator__),
+        partial=_partial_validator(cls),
+    )
+
+
+def _partial_validator(cls: type[BaseModel]) -> SchemaValidator:
+    """Check any subset of a model's fields by the model's own rules, without filling defaults."""
+    schema = cast("dict[str, Any]", cls.__pydantic_core_schema__)
+    definitions: list[Any] = []
+    while schema["type"] != "model-fields":
+        if schema["type"] == "definitions":
+            definitions.extend(schema["definitions"])
+        if schema["type"] == "definition-ref":
+            schema = next(known for known in definitions if known.get("ref") == schema["schema_ref"])
+        else:
+            schema = schema["schema"]
+    fields = {
+        name: core_schema.typed_dict_field(_without_default(field["schema"]), required=False)
+        for name, field in schema["fields"].items()
+    }
+    config = core_schema.CoreConfig(val_json_bytes="base64")
+    partial = core_schema.typed_dict_schema(fields, extra_behavior="forbid", config=config)
+    return SchemaValidator(core_schema.definitions_schema(partial, definitions) if definitions else partial)
+
+
+def _without_default(schema: Any) -> Any:
+    return schema["schema"] if schema["type"] == "default" else schema
+
+
+def validate_json(validator: SchemaValidator, fields: Mapping[str, Any], path: str, type_name: str) -> Any:
+    """Validate fields as strict JSON; raises ComponentError with the path of each bad field."""
+    try:
+        return validator.validate_json(to_json(fields), strict=True)
+    except ValidationError as exc:
+        faults = [
+            FieldFault(join_path(path, *error["loc"]), _message(error))
+            for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise component_error(type_name, faults) from exc
+    except (PydanticSerializationError, ValueError) as exc:
+        raise component_error(type_name, [FieldFault(path or type_name, f"is not JSON: {exc}")]) from exc
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such field"
+    return str(error["msg"])
+
+
+def join_path(path: str, *parts: str | int) -> str:
+    """Append parts to a dotted path; the root path is empty."""
+    return ".".join(str(part) for part in ((path, *parts) if path else parts))
+
+
+def component_error(type_name: str, faults: list[FieldFault]) -> ComponentError:
+    """Make the error for a component value that does not fit, from its faults."""
+    first = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return ComponentError(f"{type_name}: {first['path']}: {first['message']}{more}", faults=faults)

@@ -1,0 +1,77 @@
+"""Finding a user's class by its name: components and processors share these rules."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Generic, TypeVar
+
+from archetype.errors import ComponentError
+
+T = TypeVar("T")
+
+
+class TypeRegistry(Generic[T]):
+    """The classes of one kind that this process has loaded, held weakly.
+
+    A class defined again under the same module and qualified name (a notebook cell, a script imported
+    twice) replaces the earlier one. Two different classes may share a plain name: they are then
+    found by `module.Name` only.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._by_path: dict[str, weakref.ref[type[T]]] = {}
+        self._by_name: dict[str, list[str]] = {}
+
+    def record(self, cls: type[T]) -> None:
+        """Remember a class; called once, when it is defined."""
+        path = type_path(cls)
+        self._by_path[path] = weakref.ref(cls)
+        for alias in {cls.__name__, f"{cls.__module__}.{cls.__name__}", path}:
+            paths = self._by_name.setdefault(alias, [])
+            if path not in paths:
+                paths.append(path)
+
+    def resolve(self, name: str) -> type[T]:
+        """Give the class of that name, or of that `module.Name`.
+
+        Raises ComponentError if there is none, or more than one.
+        """
+        found = self.find(name)
+        if found is None:
+            raise ComponentError(
+                f"{self._noun} type {name!r} is not loaded. Import its module, start the server with "
+                "--module MODULE, or name the module in ARCHETYPE_MODULES.",
+                name=name,
+            )
+        return found
+
+    def find(self, name: str) -> type[T] | None:
+        """Give the class of that name, or None; raises ComponentError if there is more than one."""
+        paths = self._by_name.get(name, ())
+        if len(paths) == 1:
+            return self._by_path[paths[0]]()
+        found = self._alive(name)
+        if len(found) > 1:
+            paths = sorted(type_path(cls) for cls in found)
+            raise ComponentError(
+                f"{self._noun} type {name!r} is ambiguous: {' and '.join(paths)}. Write it as module.Name.",
+                name=name,
+                candidates=paths,
+            )
+        return found[0] if found else None
+
+    def loaded(self) -> dict[str, type[T]]:
+        """Give the loaded classes by name; those that share a name stand under `module.Name`."""
+        classes = [cls for ref in list(self._by_path.values()) if (cls := ref()) is not None]
+        names = [cls.__name__ for cls in classes]
+        return {(cls.__name__ if names.count(cls.__name__) == 1 else type_path(cls)): cls for cls in classes}
+
+    def _alive(self, name: str) -> list[type[T]]:
+        classes = [self._by_path[path]() for path in self._by_name.get(name, ())]
+        return [cls for cls in classes if cls is not None]
+
+
+def type_path(cls: type[object]) -> str:
+    """Give a class's full name: its module, then its qualified name."""
+    return f"{cls.__module__}.{cls.__qualname__}"

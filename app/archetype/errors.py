@@ -1,0 +1,214 @@
+"""Every error that archetype raises on purpose.
+
+    ArchetypeError
+    ├── InvalidInputError          a value, field or request that cannot be accepted
+    │   ├── ComponentError         a component class, type name or component value
+    │   └── PayloadError           a command's payload; carries the path of each bad field
+    ├── NotFoundError              something that was named does not exist
+    │   ├── WorldNotFoundError
+    │   ├── EntityNotFoundError
+    │   └── TickNotFoundError      not committed yet, or before the world's birth
+    ├── ConflictError              it exists, but its present state forbids the request
+    │   ├── NameTakenError
+    │   ├── CommandConflictError   a command id that was used with other content
+    │   ├── VersionConflictError   the world moved on; carries both versions
+    │   ├── WorldArchivedError
+    │   └── WorldBusyError         another server runs this world just now
+    ├── PermissionDeniedError
+    ├── LimitExceededError         larger than a documented limit
+    ├── OverloadedError            try again later; carries retry_after_s
+    ├── TickFailedError            a tick could not be computed; its inputs stay sealed
+    │   ├── ProcessorError         a processor raised, or returned a frame that cannot be believed
+    │   └── CodeNotLoadedError     a recorded processor or component whose class is not imported
+    ├── CorruptionError            stored data that contradicts its own hash or position
+    ├── SchemaOutdatedError        the database schema is not the one this release needs
+    └── UnavailableError           the database or the server cannot be reached
+
+HTTP statuses and exit codes are chosen in `api.problems` and `cli.exit_codes`; a test holds both
+maps complete.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "ArchetypeError",
+    "CodeNotLoadedError",
+    "CommandConflictError",
+    "ComponentError",
+    "ConflictError",
+    "CorruptionError",
+    "EntityNotFoundError",
+    "FieldFault",
+    "InvalidInputError",
+    "LimitExceededError",
+    "NameTakenError",
+    "NotFoundError",
+    "OverloadedError",
+    "PayloadError",
+    "PermissionDeniedError",
+    "ProcessorError",
+    "SchemaOutdatedError",
+    "TickFailedError",
+    "TickNotFoundError",
+    "UnavailableError",
+    "VersionConflictError",
+    "WorldArchivedError",
+    "WorldBusyError",
+    "WorldNotFoundError",
+]
+
+
+class FieldFault(dict[str, str]):
+    """One bad field: its dotted `path` from the root of the input, and what to do about it."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(path=path, message=message)
+
+
+class ArchetypeError(Exception):
+    """The root: a stable `code`, a message that names the remedy, and the facts as `details`."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidInputError(ArchetypeError):
+    """A value that cannot be accepted; `faults` names each bad field."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, *, faults: list[FieldFault] | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.faults: list[FieldFault] = faults or []
+
+
+class ComponentError(InvalidInputError):
+    """A component class that cannot be stored, an unknown type name, or a value that does not fit."""
+
+    code = "invalid_component"
+
+
+class PayloadError(InvalidInputError):
+    """A command whose payload does not fit its type."""
+
+    code = "invalid_payload"
+
+
+class NotFoundError(ArchetypeError):
+    """Something that was named does not exist."""
+
+    code = "not_found"
+
+
+class WorldNotFoundError(NotFoundError):
+    """No live world has this name or id."""
+
+    code = "world_not_found"
+
+
+class EntityNotFoundError(NotFoundError):
+    """No active entity has this id at this tick."""
+
+    code = "entity_not_found"
+
+
+class TickNotFoundError(NotFoundError):
+    """The tick is not committed, or lies before the world's birth."""
+
+    code = "tick_not_found"
+
+
+class ConflictError(ArchetypeError):
+    """The present state forbids the request."""
+
+    code = "conflict"
+
+
+class NameTakenError(ConflictError):
+    """A live world already has this name."""
+
+    code = "name_taken"
+
+
+class CommandConflictError(ConflictError):
+    """The command id was accepted before with other content, or an entity id is not free."""
+
+    code = "command_conflict"
+
+
+class VersionConflictError(ConflictError):
+    """The world is not at the expected version; details: expected_version, actual_version."""
+
+    code = "version_conflict"
+
+
+class WorldArchivedError(ConflictError):
+    """The world was removed; its past can be read, but it takes no commands."""
+
+    code = "world_archived"
+
+
+class WorldBusyError(ConflictError):
+    """Another process holds the world's lease; details: owner, retry_after_s."""
+
+    code = "world_busy"
+
+
+class PermissionDeniedError(ArchetypeError):
+    """The actor may not do this."""
+
+    code = "permission_denied"
+
+
+class LimitExceededError(ArchetypeError):
+    """A documented limit was exceeded; details: limit, actual."""
+
+    code = "limit_exceeded"
+
+
+class OverloadedError(ArchetypeError):
+    """A bounded queue is full; details: retry_after_s."""
+
+    code = "overloaded"
+
+
+class TickFailedError(ArchetypeError):
+    """A tick could not be computed: nothing of it is visible, and the next step tries it again."""
+
+    code = "tick_failed"
+
+
+class ProcessorError(TickFailedError):
+    """A processor failed; details: processor, archetype, tick."""
+
+    code = "processor_failed"
+
+
+class CodeNotLoadedError(TickFailedError):
+    """A recorded class is not imported in this process; details: name, module."""
+
+    code = "code_not_loaded"
+
+
+class CorruptionError(ArchetypeError):
+    """Stored data contradicts its own hash, position or size; the message names the exact place."""
+
+    code = "corruption"
+
+
+class SchemaOutdatedError(ArchetypeError):
+    """The database schema is not at the revision that this release needs."""
+
+    code = "schema_outdated"
+
+
+class UnavailableError(ArchetypeError):
+    """The database or the server cannot be reached."""
+
+    code = "unavailable"

@@ -1,0 +1,106 @@
+"""Commands: what may be asked of a world, and the one table that says how each kind is treated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archetype.errors import FieldFault, PayloadError
+from archetype.log import payloads
+
+__all__ = ["RULES", "Command", "CommandRule", "CommandType", "check_payload", "parse_type_name"]
+
+
+class CommandType(StrEnum):
+    """Everything that can be asked of a world."""
+
+    SPAWN = "spawn"
+    DESPAWN = "despawn"
+    UPDATE = "update"
+    ADD_COMPONENT = "add_component"
+    REMOVE_COMPONENT = "remove_component"
+    ADD_PROCESSOR = "add_processor"
+    REMOVE_PROCESSOR = "remove_processor"
+    MESSAGE = "message"
+    CUSTOM = "custom"
+    CREATE_WORLD = "create_world"
+    FORK_WORLD = "fork_world"
+    DESTROY_WORLD = "destroy_world"
+    STEP = "step"
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRule:
+    """How one type is treated: the model of its payload, and whether it waits in the log for its tick.
+
+    A type that is not queued acts at once through a call of its own; it is recorded all the same.
+    """
+
+    payload: type[BaseModel]
+    queued: bool
+
+
+RULES: Mapping[CommandType, CommandRule] = {
+    CommandType.SPAWN: CommandRule(payloads.Spawn, queued=True),
+    CommandType.DESPAWN: CommandRule(payloads.Despawn, queued=True),
+    CommandType.UPDATE: CommandRule(payloads.Update, queued=True),
+    CommandType.ADD_COMPONENT: CommandRule(payloads.AddComponent, queued=True),
+    CommandType.REMOVE_COMPONENT: CommandRule(payloads.RemoveComponent, queued=True),
+    CommandType.ADD_PROCESSOR: CommandRule(payloads.AddProcessor, queued=True),
+    CommandType.REMOVE_PROCESSOR: CommandRule(payloads.RemoveProcessor, queued=True),
+    CommandType.MESSAGE: CommandRule(payloads.Message, queued=True),
+    CommandType.CUSTOM: CommandRule(payloads.Custom, queued=True),
+    CommandType.CREATE_WORLD: CommandRule(payloads.CreateWorld, queued=False),
+    CommandType.FORK_WORLD: CommandRule(payloads.ForkWorld, queued=False),
+    CommandType.DESTROY_WORLD: CommandRule(payloads.DestroyWorld, queued=False),
+    CommandType.STEP: CommandRule(payloads.Step, queued=False),
+    CommandType.RUN: CommandRule(payloads.Run, queued=False),
+}
+
+
+class Command(BaseModel):
+    """One command as callers see it; `seq` is its version within its world, once it is accepted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    tick: int = 0
+    actor_id: UUID | None = None
+    type: CommandType = CommandType.CUSTOM
+    payload: dict[str, Any] = Field(default_factory=dict)
+    priority: int = 0
+    version: int = 1
+    seq: int | None = None
+
+    def __lt__(self, other: Command) -> bool:
+        """Order as commands are applied: by tick, then priority (the lower first), then seq."""
+        return (self.tick, self.priority, self.seq or 0) < (other.tick, other.priority, other.seq or 0)
+
+
+def parse_type_name(name: str) -> CommandType:
+    """Return the command type of that name; an unknown one raises `PayloadError` with all that are known."""
+    try:
+        return CommandType(name)
+    except ValueError:
+        msg = f"unknown command type {name!r}; known types: {', '.join(CommandType)}"
+        raise PayloadError(msg, faults=[FieldFault("type", msg)]) from None
+
+
+def check_payload(kind: CommandType, payload: Mapping[str, Any]) -> Any:
+    """Return the payload as its type's model; what does not fit raises `PayloadError` naming each field."""
+    try:
+        return RULES[kind].payload.model_validate(payload)
+    except ValidationError as error:
+        faults = [
+            FieldFault(".".join(("payload", *map(str, fault["loc"]))), fault["msg"])
+            for fault in error.errors()
+        ]
+        listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
+        msg = f"the payload does not fit {kind}: {listed}"
+        raise PayloadError(msg, faults=faults) from None

@@ -1,0 +1,54 @@
+"""Whose ticks a world's past is made of: arithmetic over the chain of forks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+__all__ = ["Lineage", "Segment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The ticks `from_tick` <= t < `to_tick` that one world owns in a lineage; `to_tick` None is open."""
+
+    world_id: UUID
+    from_tick: int
+    to_tick: int | None
+
+
+class Lineage:
+    """A world's unbroken past, oldest segment first. Immutable: forks below a fork tick never change."""
+
+    __slots__ = ("_starts", "segments")
+
+    def __init__(self, chain: Sequence[tuple[UUID, int | None]]) -> None:
+        """Build it from the world itself to its root: (world_id, the tick it was forked at or None).
+
+        A world forked at tick -1 inherits no tick at all, so its ancestors do not appear.
+        """
+        segments: list[Segment] = []
+        to_tick: int | None = None
+        for world_id, fork_tick in chain:
+            from_tick = 0 if fork_tick is None else fork_tick + 1
+            if to_tick is None or from_tick < to_tick:
+                segments.append(Segment(world_id, from_tick, to_tick))
+                to_tick = from_tick
+            if from_tick == 0:
+                break
+        self.segments: tuple[Segment, ...] = tuple(reversed(segments))
+        self._starts = [segment.from_tick for segment in self.segments]
+
+    def owner_of(self, tick: int) -> UUID:
+        """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
+        return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id
+
+    def between(self, from_tick: int, to_tick: int) -> Iterator[Segment]:
+        """Yield the segments that cover `from_tick` <= t < `to_tick`, clipped to it, oldest first."""
+        for segment in self.segments:
+            low = max(segment.from_tick, from_tick)
+            high = to_tick if segment.to_tick is None else min(segment.to_tick, to_tick)
+            if low < high:
+                yield Segment(segment.world_id, low, high)

@@ -1,0 +1,83 @@
+"""The runtime: one database, opened at first use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from archetype.core.processor import AsyncProcessor
+from archetype.runtime.actor import ActorCtx
+from archetype.runtime.sync import SyncArchetypeRuntime
+from archetype.runtime.world import RuntimeWorld
+from archetype.service.container import ServiceContainer
+
+__all__ = ["ArchetypeRuntime"]
+
+
+class _SyncFace:
+    """Lets `sync` be asked of the class, with its arguments, or of a runtime that has them already."""
+
+    def __get__(self, runtime: ArchetypeRuntime | None, owner: type[ArchetypeRuntime]) -> Callable[..., Any]:
+        if runtime is None:
+            return lambda *args, **kwargs: SyncArchetypeRuntime(owner(*args, **kwargs))
+        return lambda: SyncArchetypeRuntime(runtime)
+
+
+class ArchetypeRuntime:
+    """Worlds in one database, for scripts.
+
+    The database is `database_url`, else ARCHETYPE_DATABASE_URL, else `./archetype.db`; an empty SQLite file
+    gets its schema by itself. Use it as an async context manager, or call `shutdown` at the end;
+    `ArchetypeRuntime.sync()` is the same for code without async.
+    """
+
+    sync = _SyncFace()
+
+    def __init__(self, database_url: str | None = None, actor_ctx: ActorCtx | None = None) -> None:
+        self._container = ServiceContainer(database_url)
+        self._actor = actor_ctx
+        self._opening = asyncio.Lock()
+        self._is_open = False
+
+    def world(
+        self,
+        name: str = "world",
+        *,
+        processors: Iterable[AsyncProcessor] = (),
+        resources: Iterable[object] = (),
+        seed: int | None = None,
+    ) -> RuntimeWorld:
+        """Return a handle on the world of that name, which is opened, or made, at the handle's first use.
+
+        The given processors are made the world's own: those it has already go on, others of the same name
+        are replaced. `seed` is for a new world; an old one of another seed is refused. No I/O happens here.
+        """
+        return RuntimeWorld(
+            self, name, processors=tuple(processors), resources=tuple(resources), seed=seed, actor=self._actor
+        )
+
+    async def services(self) -> ServiceContainer:
+        """Return the services, opened; scripts seldom need them."""
+        if not self._is_open:
+            async with self._opening:
+                if not self._is_open:
+                    await self._container.open()
+                    self._is_open = True
+        return self._container
+
+    async def shutdown(self) -> None:
+        """Answer what waits and close the database; calling it twice does no harm."""
+        if self._is_open:
+            self._is_open = False
+            await self._container.shutdown()
+
+    async def __aenter__(self) -> Self:
+        await self.services()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()

@@ -1,0 +1,63 @@
+"""The same face for code without async: each call runs on an event loop that the runtime keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from archetype.runtime.world import RuntimeWorld
+
+if TYPE_CHECKING:
+    from archetype.runtime.runtime import ArchetypeRuntime
+
+__all__ = ["SyncArchetypeRuntime", "SyncRuntimeWorld"]
+
+
+class SyncArchetypeRuntime:
+    """`ArchetypeRuntime` for code without async: a context manager, not for use inside an event loop."""
+
+    def __init__(self, runtime: ArchetypeRuntime) -> None:
+        self._runtime = runtime
+        self._runner = asyncio.Runner()
+
+    def world(self, name: str = "world", **options: Any) -> SyncRuntimeWorld:
+        """Return a handle on a world; the options are those of `ArchetypeRuntime.world`."""
+        return SyncRuntimeWorld(self._runtime.world(name, **options), self._runner)
+
+    def shutdown(self) -> None:
+        """Close the database and the event loop; calling it twice does no harm."""
+        self._runner.run(self._runtime.shutdown())
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        self._runner.run(self._runtime.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+
+class SyncRuntimeWorld:
+    """`RuntimeWorld` for code without async: the same methods, which return when they are done."""
+
+    def __init__(self, world: RuntimeWorld, runner: asyncio.Runner) -> None:
+        self._world = world
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._world, name)
+        if not inspect.iscoroutinefunction(value):
+            return (
+                self._wrapped(value) if not callable(value) else lambda *a, **k: self._wrapped(value(*a, **k))
+            )
+        return lambda *args, **kwargs: self._wrapped(self._runner.run(value(*args, **kwargs)))
+
+    def __dir__(self) -> list[str]:
+        return dir(self._world)
+
+    def _wrapped(self, value: Any) -> Any:
+        return SyncRuntimeWorld(value, self._runner) if isinstance(value, RuntimeWorld) else value

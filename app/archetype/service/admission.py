@@ -1,0 +1,244 @@
+"""The door: a command is checked whole, and brought into its normal form, before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from archetype.clock import new_id
+from archetype.core.archetype import Archetype
+from archetype.core.bulk import check_spawn_batch, check_update_batch, decode_batch, encode_batch
+from archetype.core.component import Component
+from archetype.core.processor import AsyncProcessor
+from archetype.errors import (
+    CodeNotLoadedError,
+    ComponentError,
+    FieldFault,
+    InvalidInputError,
+    LimitExceededError,
+    PayloadError,
+)
+from archetype.log import payloads
+from archetype.log.canonical import canonical_json
+from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
+from archetype.service.program import ProcessorRecord
+from archetype.store.log import NewCommand
+
+__all__ = ["BATCH_COMMANDS_MAX", "CommandRequest", "admit", "admit_all"]
+
+TICK_MAX = 2**53 - 1
+PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
+PAYLOAD_CHARACTERS_MAX = 1_048_576
+BATCH_COMMANDS_MAX = 10_000
+BULK_ROWS_MAX = 2_000_000
+BULK_BYTES_MAX = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """A command as a caller asks for it; `batch` is the Arrow IPC stream of a bulk spawn or update."""
+
+    type: str
+    payload: Mapping[str, Any]
+    tick: int = 0
+    priority: int = 0
+    id: UUID | None = None
+    batch: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Normal:
+    """A payload in normal form, and the entity ids that the command needs."""
+
+    payload: Mapping[str, Any]
+    entity_count: int = 0
+    entity_id: int | None = None
+    batch: bytes | None = None
+
+
+def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> NewCommand:
+    """Check a command that waits for its tick and return it as it goes into the log.
+
+    Raises `PayloadError` or `ComponentError` with the path of every bad field.
+    """
+    kind = parse_type_name(request.type)
+    if not RULES[kind].queued:
+        msg = f"{kind} may not be queued: it acts at once, through a call of its own"
+        raise PayloadError(msg, faults=[FieldFault("type", msg)])
+    _check_integer("tick", request.tick, 0, TICK_MAX)
+    _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
+    normal = _bulk(kind, request.batch) if request.batch is not None else _normalise(kind, request.payload)
+    text = canonical_json(normal.payload)
+    if len(text) > PAYLOAD_CHARACTERS_MAX:
+        msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
+        raise LimitExceededError(msg, limit=PAYLOAD_CHARACTERS_MAX, actual=len(text))
+    return NewCommand(
+        event_id=request.id or new_id(),
+        world_id=world_id,
+        type=kind.value,
+        payload=text,
+        due_tick=request.tick,
+        priority=request.priority,
+        actor_id=actor_id,
+        batch=normal.batch,
+        entity_count=normal.entity_count,
+        entity_id=normal.entity_id,
+    )
+
+
+def admit_all(
+    requests: Sequence[CommandRequest], *, world_id: UUID, actor_id: UUID | None
+) -> list[NewCommand]:
+    """Check a batch, all or nothing; a fault's path names the command by its place: `commands.3.…`."""
+    if len(requests) > BATCH_COMMANDS_MAX:
+        msg = f"{len(requests)} commands in one batch, {BATCH_COMMANDS_MAX} are allowed; send several batches"
+        raise LimitExceededError(msg, limit=BATCH_COMMANDS_MAX, actual=len(requests))
+    admitted: list[NewCommand] = []
+    faults: list[FieldFault] = []
+    ids: dict[UUID, int] = {}
+    for index, request in enumerate(requests):
+        place = f"commands.{index}"
+        try:
+            command = admit(request, world_id=world_id, actor_id=actor_id)
+        except InvalidInputError as error:
+            inner = error.faults or [FieldFault("payload", error.message)]
+            faults.extend(FieldFault(f"{place}.{fault['path']}", fault["message"]) for fault in inner)
+            continue
+        if (first := ids.setdefault(command.event_id, index)) != index:
+            faults.append(
+                FieldFault(f"{place}.id", f"is the id of commands.{first} already; give each its own")
+            )
+        admitted.append(command)
+    if faults:
+        first_fault = f"{faults[0]['path']}: {faults[0]['message']}"
+        msg = f"nothing was accepted: {len(faults)} faults, the first in {first_fault}"
+        raise PayloadError(msg, faults=faults)
+    return admitted
+
+
+def _check_integer(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is int and low <= value <= high:
+        return
+    msg = f"{name} must be a whole number from {low} to {high}, not {value!r}"
+    raise PayloadError(msg, faults=[FieldFault(name, msg)])
+
+
+def _normalise(kind: CommandType, payload: Mapping[str, Any]) -> _Normal:
+    model = check_payload(kind, payload)
+    return _NORMALISERS[kind](model)
+
+
+def _spawn(model: payloads.Spawn) -> _Normal:
+    components = _whole_components(model.components)
+    payload: dict[str, Any] = {"components": components}
+    if model.entity_id is not None:
+        payload["entity_id"] = model.entity_id
+        return _Normal(payload, entity_id=model.entity_id)
+    return _Normal(payload, entity_count=1)
+
+
+def _update(model: payloads.Update) -> _Normal:
+    components = [_partial(value, _path(index)) for index, value in enumerate(model.components)]
+    _check_distinct([value["type"] for value in components])
+    return _Normal({"entity_id": model.entity_id, "components": components})
+
+
+def _add_component(model: payloads.AddComponent) -> _Normal:
+    return _Normal({"entity_id": model.entity_id, "components": _whole_components(model.components)})
+
+
+def _remove_component(model: payloads.RemoveComponent) -> _Normal:
+    names = [
+        _located(f"payload.component_types.{index}", Component.get_type_by_name, name).__name__
+        for index, name in enumerate(model.component_types)
+    ]
+    _check_distinct(names, "component_types")
+    return _Normal({"entity_id": model.entity_id, "component_types": names})
+
+
+def _add_processor(model: payloads.AddProcessor) -> _Normal:
+    try:
+        processor = AsyncProcessor.from_recorded(model.processor, model.parameters)
+    except CodeNotLoadedError as error:
+        raise PayloadError(error.message, faults=[FieldFault("payload.processor", error.message)]) from error
+    except InvalidInputError as error:
+        raise PayloadError(error.message, faults=[FieldFault("payload.parameters", error.message)]) from error
+    return _Normal(ProcessorRecord.of(processor, priority=model.priority).to_json())
+
+
+def _as_it_is(model: Any) -> _Normal:
+    return _Normal(model.model_dump(mode="json", exclude_none=True))
+
+
+_NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
+    CommandType.SPAWN: _spawn,
+    CommandType.DESPAWN: _as_it_is,
+    CommandType.UPDATE: _update,
+    CommandType.ADD_COMPONENT: _add_component,
+    CommandType.REMOVE_COMPONENT: _remove_component,
+    CommandType.ADD_PROCESSOR: _add_processor,
+    CommandType.REMOVE_PROCESSOR: _as_it_is,
+    CommandType.MESSAGE: _as_it_is,
+    CommandType.CUSTOM: _as_it_is,
+}
+
+
+def _path(index: int) -> str:
+    return f"payload.components.{index}"
+
+
+def _whole_components(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Check components and fill their defaults in: tomorrow's defaults must not change the past."""
+    components = [Component.normal_payload(value, _path(index)) for index, value in enumerate(values)]
+    if len(components) > 1:
+        names = [component["type"] for component in components]
+        _check_distinct(names)
+        try:
+            Archetype.of([Component.get_type_by_name(value["type"]) for value in values])
+        except ComponentError as error:
+            faults = [FieldFault("payload.components", error.message)]
+            raise PayloadError(error.message, faults=faults) from error
+    return components
+
+
+def _partial(value: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {"type": _type_of(value, path).__name__} | _type_of(value, path).fields_from_payload(
+        value, path=path
+    )
+
+
+def _type_of(value: Mapping[str, Any], path: str) -> type[Component]:
+    return _located(f"{path}.type", Component.get_type_by_name, value.get("type", ""))
+
+
+def _located(path: str, find: Callable[[str], Any], name: str) -> Any:
+    try:
+        return find(name)
+    except ComponentError as error:
+        raise ComponentError(error.message, faults=[FieldFault(path, error.message)]) from error
+
+
+def _check_distinct(names: Sequence[str], field: str = "components") -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            msg = f"{name} is named twice; give each component once"
+            raise PayloadError(msg, faults=[FieldFault(f"payload.{field}.{index}", msg)])
+
+
+def _bulk(kind: CommandType, batch: bytes) -> _Normal:
+    if kind not in {CommandType.SPAWN, CommandType.UPDATE}:
+        msg = f"{kind} takes no Arrow table; only spawn and update do"
+        raise PayloadError(msg, faults=[FieldFault("type", msg)])
+    if len(batch) > BULK_BYTES_MAX:
+        msg = f"the Arrow table has {len(batch)} bytes, {BULK_BYTES_MAX} are allowed; split it"
+        raise LimitExceededError(msg, limit=BULK_BYTES_MAX, actual=len(batch))
+    table = decode_batch(batch)
+    if table.num_rows > BULK_ROWS_MAX:
+        msg = f"the Arrow table has {table.num_rows} rows, {BULK_ROWS_MAX} are allowed; split it"
+        raise LimitExceededError(msg, limit=BULK_ROWS_MAX, actual=table.num_rows)
+    is_spawn = kind is CommandType.SPAWN
+    checked = check_spawn_batch(table) if is_spawn else check_update_batch(table)
+    payload = {"row_count": checked.num_rows, "columns": checked.column_names}
+    return _Normal(payload, entity_count=checked.num_rows if is_spawn else 0, batch=encode_batch(checked))

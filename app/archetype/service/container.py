@@ -1,0 +1,77 @@
+"""How the services hang together; whoever runs one makes one container."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from archetype.core.execute import configure_daft
+from archetype.errors import InvalidInputError
+from archetype.service.appender import Appender
+from archetype.service.commands import CommandService
+from archetype.service.queries import QueryService
+from archetype.service.simulation import SimulationService
+from archetype.service.worlds import WorldService
+from archetype.settings import Settings
+from archetype.store.database import Database
+from archetype.store.schema import REVISION
+
+__all__ = ["ServiceContainer", "load_modules"]
+
+
+class ServiceContainer:
+    """All services over one database; `open` it before use, or use it as an async context manager."""
+
+    def __init__(self, database_url: str | None = None) -> None:
+        self.database = Database(database_url or Settings.from_environment().database_url)
+        self.appender = Appender(self.database)
+        self.world_service = WorldService(self.database)
+        self.command_service = CommandService(self.database, self.appender, self.world_service)
+        self.simulation_service = SimulationService(self.database, self.world_service)
+        self.query_service = QueryService(self.database, self.world_service)
+
+    async def open(self) -> None:
+        """Make sure that the schema is there: an empty SQLite file gets it, any other database must have it.
+
+        Raises `SchemaOutdatedError`, which says what to run, and `UnavailableError`.
+        """
+        configure_daft()
+        if self.database.is_sqlite and await self.database.revision() != REVISION:
+            await self._prepare_sqlite()
+        await self.database.require_schema()
+
+    async def _prepare_sqlite(self) -> None:
+        if await self.database.revision() is None:
+            # Alembic takes a while to import, and only an empty database needs it.
+            from archetype.store.migrate import upgrade  # noqa: PLC0415
+
+            await upgrade(self.database)
+
+    async def shutdown(self) -> None:
+        """Answer what queued, and end every connection."""
+        self.simulation_service.stop()
+        await self.appender.close()
+        await self.database.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+
+def load_modules(names: Iterable[str]) -> None:
+    """Import the modules that define components and processors; one that fails is named."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+            msg = f"module {name!r} cannot be found; is its folder on PYTHONPATH?"
+            raise InvalidInputError(msg, module=name) from error

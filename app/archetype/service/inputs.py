@@ -1,0 +1,102 @@
+"""The inputs of a tick: its commands as changes to entities and to the program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archetype.core.bulk import decode_batch
+from archetype.core.changes import (
+    AddComponents,
+    Change,
+    Despawn,
+    Rejection,
+    RemoveComponents,
+    Spawn,
+    SpawnBatch,
+    Update,
+    UpdateBatch,
+)
+from archetype.errors import CorruptionError
+from archetype.log.command import RULES, CommandType
+from archetype.service.program import ProcessorRecord, Program
+from archetype.store.log import LogRow
+
+__all__ = ["TickInputs", "read_inputs"]
+
+
+@dataclass(frozen=True)
+class TickInputs:
+    """What a tick starts from, in the order of application.
+
+    `queued_count` counts the commands that wait for a tick; a step, say, only asks for one.
+    """
+
+    commands: Sequence[LogRow]
+    changes: Sequence[Change]
+    program: Program
+    rejections: Sequence[Rejection]
+    queued_count: int
+
+    @classmethod
+    def none(cls, program: Program) -> TickInputs:
+        """Return the inputs of a tick without commands."""
+        return cls((), (), program, (), 0)
+
+
+def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
+    """Turn a tick's commands into changes, and fold those that concern the program into it."""
+    changes: list[Change] = []
+    rejections: list[Rejection] = []
+    queued_count = 0
+    for row in rows:
+        kind = CommandType(row.event.type)
+        queued_count += RULES[kind].queued
+        version = row.event.version
+        match kind:
+            case CommandType.ADD_PROCESSOR:
+                program = program.add(ProcessorRecord.from_json(row.payload))
+            case CommandType.REMOVE_PROCESSOR:
+                name = row.payload["processor"]
+                rest = program.remove(name)
+                if rest is None:
+                    reason = f"no processor named {name!r} runs in this world"
+                    rejections.append(Rejection(version, "processor_not_found", reason))
+                else:
+                    program = rest
+            case _:
+                change = _change(kind, row)
+                if change is not None:
+                    changes.append(change)
+    return TickInputs(rows, changes, program, rejections, queued_count)
+
+
+def _change(kind: CommandType, row: LogRow) -> Change | None:
+    event = row.event
+    payload: Mapping[str, Any] = json.loads(event.payload)
+    match kind:
+        case CommandType.SPAWN if event.batch is not None:
+            return SpawnBatch(event.version, _assigned(row), decode_batch(event.batch))
+        case CommandType.SPAWN:
+            return Spawn(event.version, _assigned(row), payload["components"])
+        case CommandType.UPDATE if event.batch is not None:
+            return UpdateBatch(event.version, decode_batch(event.batch))
+        case CommandType.UPDATE:
+            return Update(event.version, payload["entity_id"], payload["components"])
+        case CommandType.DESPAWN:
+            return Despawn(event.version, payload["entity_id"])
+        case CommandType.ADD_COMPONENT:
+            return AddComponents(event.version, payload["entity_id"], payload["components"])
+        case CommandType.REMOVE_COMPONENT:
+            return RemoveComponents(event.version, payload["entity_id"], payload["component_types"])
+        case _:
+            return None
+
+
+def _assigned(row: LogRow) -> int:
+    if row.event.first_entity_id is None:
+        msg = f"the spawn at position {row.event.position} has no entity id"
+        raise CorruptionError(msg, position=row.event.position)
+    return row.event.first_entity_id

@@ -1,0 +1,392 @@
+"""Running worlds: a run seals, computes and commits one tick after the other, one transaction a tick."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.engine import Connection
+
+from archetype.clock import monotonic_s, new_id, process_identity, utc_now
+from archetype.core.changes import Rejection
+from archetype.core.execute import TickContext
+from archetype.core.hooks import PostTick, PreTick
+from archetype.core.tick import ComputedTick, compute_tick
+from archetype.errors import (
+    ArchetypeError,
+    TickFailedError,
+    UnavailableError,
+    WorldArchivedError,
+    WorldBusyError,
+)
+from archetype.log.canonical import canonical_json
+from archetype.log.command import CommandType, check_payload
+from archetype.log.facts import Fact, FactType
+from archetype.log.hashes import commit_hash
+from archetype.service.answers import refusal
+from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.processors import ProcessorPool
+from archetype.service.program import ProcessorInfo, Program
+from archetype.service.projection import Projection, Snapshot, take_snapshot
+from archetype.service.worlds import LiveWorld, WorldService
+from archetype.store import ticks as store
+from archetype.store.database import Database
+from archetype.store.log import LogRow, NewCommand, commands_of_tick, pending
+from archetype.store.snapshots import program_document
+from archetype.store.worlds import WorldRow
+
+__all__ = ["RunRequest", "RunResult", "SimulationService"]
+
+LEASE_TTL_S = 10.0
+"""How long a dead owner on another machine keeps a world from the others."""
+
+Progress = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller asks for: `inputs` are JSON values that reach every processor which names them."""
+
+    steps: int = 1
+    kind: CommandType = CommandType.RUN
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_debug: bool = False
+    command_id: UUID | None = None
+    run_id: UUID | None = None
+    actor_id: UUID | None = None
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run did; `final_tick` is the number of the next tick to run."""
+
+    run_id: UUID
+    world_id: UUID
+    ticks_completed: int
+    commands_applied: int
+    commands_rejected: int
+    final_tick: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run under way in this process."""
+
+    run_id: UUID
+    request: RunRequest
+    lease: store.Lease
+    inputs: Mapping[str, Any]
+    world: WorldRow
+    applied: int = 0
+    rejected: int = 0
+    completed: int = 0
+
+
+class SimulationService:
+    """Steps and runs worlds; one run of a world at a time, whichever process asks."""
+
+    def __init__(self, database: Database, worlds: WorldService, *, lease_ttl_s: float = LEASE_TTL_S) -> None:
+        self._database = database
+        self._worlds = worlds
+        self._owner = process_identity()
+        self._lease_ttl_s = lease_ttl_s
+        self._is_stopping = False
+        self.pool = ProcessorPool()
+
+    def stop(self) -> None:
+        """Let every run under way end behind the tick that it is computing."""
+        self._is_stopping = True
+
+    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: Progress | None = None) -> RunResult:
+        """Run ticks and return once the last is durable; `on_tick` hears of each by its number.
+
+        A retry with the same command id answers with what the first try did. Raises `TickFailedError`
+        when a tick cannot be computed: the ticks before it stay, its inputs stay sealed.
+        """
+        live = self._worlds.live(world_id)
+        async with live.lock:
+            return await self._run(live, request, on_tick)
+
+    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: Progress | None) -> RunResult:
+        if self._is_stopping:
+            msg = "the server is stopping and begins no more runs"
+            raise UnavailableError(msg, retry_after_s=1)
+        begun = await self._begin(live.world_id, request)
+        if not isinstance(begun, tuple):
+            return begun
+        run, sealed = begun
+        try:
+            while sealed is not None:
+                sealed = await self._tick(live, run, sealed)
+                if on_tick is not None:
+                    await on_tick(run.world.committed_tick)
+        except (WorldArchivedError, WorldBusyError, UnavailableError):
+            raise  # the run's row is another's to close by now, or cannot be reached
+        except asyncio.CancelledError:
+            await asyncio.shield(self._fail(run, "cancelled by its caller"))
+            raise
+        except Exception as error:
+            await self._fail(run, error.message if isinstance(error, ArchetypeError) else repr(error))
+            raise
+        if run.completed < request.steps:
+            msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
+            raise UnavailableError(
+                msg, run_id=str(run.run_id), ticks_completed=run.completed, retry_after_s=1
+            )
+        final_tick = run.world.committed_tick + 1
+        return RunResult(run.run_id, live.world_id, run.completed, run.applied, run.rejected, final_tick)
+
+    async def _begin(
+        self, world_id: UUID, request: RunRequest
+    ) -> tuple[_Run, store.Sealed | None] | RunResult:
+        """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
+        command = _command(world_id, request)
+        new_run = store.NewRun(
+            run_id=request.run_id or new_id(),
+            command=command,
+            ticks_requested=request.steps,
+            owner=self._owner,
+            ttl_s=self._lease_ttl_s,
+            expected_version=request.expected_version,
+        )
+        begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
+        if not begun.answer.status.is_in_log:
+            raise refusal(command, begun.answer, request.expected_version)
+        row = begun.run
+        if row is None or begun.world is None or begun.lease is None:
+            return await self._earlier(row, command.event_id)
+        run = _Run(
+            row.run_id,
+            request,
+            begun.lease,
+            json.loads(command.payload)["inputs"],
+            begun.world,
+            applied=row.commands_applied,
+            completed=row.ticks_completed,
+        )
+        if run.completed:
+            run.rejected = await self._database.read(lambda connection: store.rejected_count(connection, row))
+        return run, begun.sealed
+
+    async def _tick(self, live: LiveWorld, run: _Run, sealed: store.Sealed) -> store.Sealed | None:
+        started_at, start = utc_now(), monotonic_s()
+        projection = await self._worlds.project(live, sealed.tick - 1)
+        inputs = await self._read_inputs(projection, sealed)
+        await live.hooks.fire(PreTick(live.world_id, sealed.tick))
+        context = TickContext(
+            world_id=live.world_id,
+            run_id=run.run_id,
+            tick=sealed.tick,
+            seed=run.world.seed,
+            resources=live.resources,
+            debug=run.request.is_debug,
+            inputs=run.inputs,
+        )
+        processors = self.pool.build(live.world_id, inputs.program)
+        computing = compute_tick(projection.state, inputs.changes, processors, context)
+        computed = await self._keep_lease(run, computing)
+        computed_at = monotonic_s()
+        snapshot = await asyncio.to_thread(
+            take_snapshot, computed.state, computed.tombstones, projection.stored
+        )
+        rejections = (*inputs.rejections, *computed.rejections)
+        digest = commit_hash(
+            parent=projection.commit_hash,
+            tick=sealed.tick,
+            command_hashes=(row.hash for row in inputs.commands),
+            state=snapshot.state_hash,
+            code=inputs.program.hash,
+        )
+        run.completed += 1
+        run.rejected += len(rejections)
+        run.applied += inputs.queued_count - len(rejections)
+        is_last = run.completed == run.request.steps or self._is_stopping
+        commit = store.TickCommit(
+            world_id=live.world_id,
+            sealed=sealed,
+            lease=run.lease,
+            run_id=run.run_id,
+            parent_hash=projection.commit_hash,
+            commit_hash=digest,
+            state_hash=snapshot.state_hash,
+            code_hash=inputs.program.hash,
+            program=None if inputs.program.hash == projection.stored_code else inputs.program.document,
+            entity_count=computed.state.entity_count,
+            command_count=len(inputs.commands),
+            rejected_count=len(rejections),
+            started_at=started_at,
+            compute_ms=(computed_at - start) * 1000,
+            persist_ms=(monotonic_s() - computed_at) * 1000,
+            facts=_facts(run, sealed.tick, inputs, rejections, computed, digest, is_last=is_last),
+            snapshot=snapshot.writes,
+            run_progress=(run.completed, run.applied),
+            run_end=_end(run) if is_last else None,
+        )
+        following = await self._database.write(lambda connection: store.commit_tick(connection, commit))
+        run.world = replace(run.world, committed_tick=sealed.tick)
+        live.projection = _advance(projection, sealed.tick, digest, computed, snapshot, inputs.program)
+        if live.hooks.has(PostTick):
+            await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, _results(computed)))
+        return following
+
+    async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
+        if not sealed.has_commands:
+            return TickInputs.none(projection.program)
+        rows = await self._database.read(
+            lambda connection: commands_of_tick(connection, projection.world_id, sealed.tick)
+        )
+        return await asyncio.to_thread(read_inputs, rows, projection.program)
+
+    async def _keep_lease(self, run: _Run, computing: Awaitable[ComputedTick]) -> ComputedTick:
+        """Compute a tick, however long it takes, and hold the world's lease meanwhile."""
+        task = asyncio.ensure_future(computing)
+        try:
+            while not (await asyncio.wait({task}, timeout=run.lease.ttl_s / 3))[0]:
+                held = await self._database.write(
+                    lambda connection: store.renew_lease(connection, run.world.world_id, run.lease)
+                )
+                if not held:
+                    msg = f"world {run.world.name!r} was taken over or removed while a tick was computed"
+                    raise TickFailedError(msg)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _fail(self, run: _Run, reason: str) -> None:
+        end = store.RunEnd("failed", reason)
+        tick = run.world.committed_tick + 1
+        fact = Fact(FactType.RUN_FINISHED, tick, _finish_payload(run, end))
+        await self._database.write(
+            lambda connection: store.finish_run(
+                connection, run.world.world_id, run.run_id, end=end, fact=fact
+            )
+        )
+
+    async def _earlier(self, row: store.RunRow | None, command_id: UUID) -> RunResult:
+        """Answer a retry of a run that has ended, as the first time."""
+        if row is None or row.status != "completed":
+            why = "its command asked for no run" if row is None else row.error
+            msg = f"the run of command {command_id} did not complete: {why}; ask again under another id"
+            raise TickFailedError(msg, command_id=str(command_id))
+        rejected = await self._database.read(lambda connection: store.rejected_count(connection, row))
+        return RunResult(
+            run_id=row.run_id,
+            world_id=row.world_id,
+            ticks_completed=row.ticks_completed,
+            commands_applied=row.commands_applied,
+            commands_rejected=rejected,
+            final_tick=row.from_tick + row.ticks_completed,
+        )
+
+    async def processors(self, world: WorldRow) -> list[ProcessorInfo]:
+        """List the processors that will run in the next tick, in the order in which they run."""
+        return (await self.program(world)).infos()
+
+    async def program(self, world: WorldRow) -> Program:
+        """Return the program of the next tick: the recorded one with what waits for that tick applied."""
+        tick, kinds = (
+            world.committed_tick,
+            (CommandType.ADD_PROCESSOR.value, CommandType.REMOVE_PROCESSOR.value),
+        )
+        owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
+
+        def fetch(connection: Connection) -> tuple[Program, list[LogRow]]:
+            row = store.tick_row(connection, owner_id, tick)
+            document = program_document(connection, row.code_hash) if row is not None else None
+            program = Program() if document is None else Program.from_document(document)
+            return program, pending(connection, world.world_id, kinds)
+
+        program, rows = await self._database.read(fetch)
+        return read_inputs([row for row in rows if row.event.tick <= tick + 1], program).program
+
+
+def _command(world_id: UUID, request: RunRequest) -> NewCommand:
+    payload: dict[str, Any] = {"inputs": dict(request.inputs), "debug": request.is_debug}
+    if request.kind is CommandType.RUN:
+        payload["num_steps"] = request.steps
+    check_payload(request.kind, payload)
+    return NewCommand(
+        event_id=request.command_id or new_id(),
+        world_id=world_id,
+        type=request.kind.value,
+        payload=canonical_json(payload),
+        actor_id=request.actor_id,
+    )
+
+
+def _facts(
+    run: _Run,
+    tick: int,
+    inputs: TickInputs,
+    rejections: Sequence[Rejection],
+    computed: ComputedTick,
+    digest: bytes,
+    *,
+    is_last: bool,
+) -> list[Fact]:
+    by_version = {row.event.version: row.event for row in inputs.commands}
+    facts = [
+        Fact(
+            FactType.COMMAND_REJECTED,
+            tick,
+            {"version": each.version, "code": each.code, "reason": each.reason},
+            cause_id=by_version[each.version].event_id,
+        )
+        for each in rejections
+    ]
+    committed = {
+        "commit_hash": digest.hex(),
+        "entity_count": computed.state.entity_count,
+        "commands_applied": inputs.queued_count - len(rejections),
+        "commands_rejected": len(rejections),
+    }
+    facts.append(Fact(FactType.TICK_COMMITTED, tick, committed))
+    if is_last:
+        facts.append(Fact(FactType.RUN_FINISHED, tick, _finish_payload(run, _end(run))))
+    return facts
+
+
+def _end(run: _Run) -> store.RunEnd:
+    if run.completed < run.request.steps:
+        return store.RunEnd("stopped", "the server stopped")
+    return store.RunEnd("completed")
+
+
+def _finish_payload(run: _Run, end: store.RunEnd) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "run_id": str(run.run_id),
+        "status": end.status,
+        "ticks_completed": run.completed,
+        "commands_applied": run.applied,
+    }
+    return payload if end.error is None else payload | {"error": end.error}
+
+
+def _advance(
+    projection: Projection,
+    tick: int,
+    digest: bytes,
+    computed: ComputedTick,
+    snapshot: Snapshot,
+    program: Program,
+) -> Projection:
+    return Projection(
+        world_id=projection.world_id,
+        committed_tick=tick,
+        commit_hash=digest,
+        state=computed.state,
+        program=program,
+        stored=snapshot.stored,
+        stored_code=program.hash,
+    )
+
+
+def _results(computed: ComputedTick) -> dict[tuple[str, ...], Any]:
+    return {table.archetype.components: table.rows for table in computed.state}

@@ -1,0 +1,32 @@
+"""The environment, read once; everything else is handed its settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_SERVER_URL", "Settings"]
+
+DEFAULT_DATABASE_URL = "sqlite:///./archetype.db"
+DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; an empty variable counts as absent."""
+
+    database_url: str = DEFAULT_DATABASE_URL
+    server_url: str = DEFAULT_SERVER_URL
+    modules: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read ARCHETYPE_DATABASE_URL, ARCHETYPE_URL and ARCHETYPE_MODULES (separated by commas)."""
+        variables = os.environ if environment is None else environment
+        modules = variables.get("ARCHETYPE_MODULES", "")
+        return cls(
+            database_url=variables.get("ARCHETYPE_DATABASE_URL") or DEFAULT_DATABASE_URL,
+            server_url=variables.get("ARCHETYPE_URL") or DEFAULT_SERVER_URL,
+            modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
+        )

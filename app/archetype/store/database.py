@@ -1,0 +1,284 @@
+"""Connections: one writer and many readers on SQLite, a pool on PostgreSQL, one way to use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from archetype.clock import utc_now
+from archetype.errors import InvalidInputError, SchemaOutdatedError, UnavailableError
+from archetype.store import schema
+
+__all__ = ["Database", "Mapper", "database_now", "parse_url"]
+
+T = TypeVar("T")
+Mapper = Callable[[Connection], T]
+"""A use of a connection. It runs inside a transaction, and on SQLite in another thread."""
+
+_BUSY_TIMEOUT_MS = 30_000
+_SQLITE_PAGE_BYTES = 16_384
+_READERS = 4
+_POOL_SIZE = 10
+
+
+def parse_url(url: str) -> URL:
+    """Return the URL with the driver that is used; other databases are refused by name."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        msg = f"{url!r} is no database URL; write sqlite:///path/to.db or postgresql://user@host/name"
+        raise InvalidInputError(msg) from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            if parsed.database in {None, "", ":memory:"}:
+                msg = "an in-memory SQLite database keeps nothing; name a file: sqlite:///path/to.db"
+                raise InvalidInputError(msg)
+            return parsed.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres":
+            return parsed.set(drivername="postgresql+asyncpg")
+        case other:
+            msg = f"{other!r} is not supported; use sqlite:///path/to.db or postgresql://user@host/name"
+            raise InvalidInputError(msg)
+
+
+class Database:
+    """A database by its URL. It connects at first use; `close` ends every connection it made."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine: AsyncEngine | None = None
+        self._writer: _SqliteWriter | None = None
+        self._held: AsyncConnection | None = None
+        self._calling = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for people."""
+        return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
+
+    async def read(self, use: Mapper[T]) -> T:
+        """Run a read in one transaction and return its result."""
+        async with _translated(self.name), self._open().connect() as connection:
+            return await connection.run_sync(use)
+
+    async def write(self, use: Mapper[T]) -> T:
+        """Run a write as one transaction: all of it is durable when this returns, or none of it happened."""
+        async with _translated(self.name):
+            if self.is_sqlite:
+                return await self._sqlite_writer().run(use)
+            async with self._open().begin() as connection:
+                return await connection.run_sync(use)
+
+    async def call(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Run one PostgreSQL statement that is a transaction by itself, in one round trip.
+
+        The statement must bear being run twice: after a lost connection it is tried once more.
+        """
+        async with _translated(self.name), self._calling:
+            try:
+                return await (await self._caller()).fetch(statement, *parameters)
+            except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+                await self._drop_caller()
+                return await (await self._caller()).fetch(statement, *parameters)
+
+    async def _caller(self) -> Any:
+        """Return the driver's own connection that is kept for calls: no pool, no ping, no BEGIN."""
+        if self._held is None:
+            self._held = await self._open().connect()
+        raw = await self._held.get_raw_connection()
+        return raw.driver_connection
+
+    async def _drop_caller(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            await held.invalidate()
+            await held.close()
+
+    async def migrate(self, run: Callable[[Connection], None]) -> None:
+        """Run schema changes as one transaction that no other migration can overlap."""
+
+        def locked(connection: Connection) -> None:
+            if not self.is_sqlite:
+                connection.execute(
+                    sa.text("SELECT pg_advisory_xact_lock(hashtextextended('archetype-migrate', 0))")
+                )
+            run(connection)
+
+        await self.write(locked)
+
+    async def revision(self) -> str | None:
+        """Return the migration that the schema is at, or None for a database without one."""
+
+        def query(connection: Connection) -> str | None:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+
+        return None if self._is_missing_file() else await self.read(query)
+
+    async def require_schema(self) -> None:
+        """Raise `SchemaOutdatedError` unless the schema is exactly the one this release needs."""
+        found = await self.revision()
+        if found == schema.REVISION:
+            return
+        have = "no schema" if found is None else f"schema {found}"
+        remedy = "run `archetype db upgrade`"
+        if found is not None and found > schema.REVISION:
+            remedy = "it was made by a newer release: upgrade archetype-log"
+        msg = f"{self.name} has {have}, this release needs {schema.REVISION}; {remedy}"
+        raise SchemaOutdatedError(msg, found=found, needed=schema.REVISION)
+
+    async def close(self) -> None:
+        """End every connection; the database can be used again afterwards."""
+        engine, self._engine = self._engine, None
+        writer, self._writer = self._writer, None
+        held, self._held = self._held, None
+        if held is not None:
+            await held.close()
+        if engine is not None:
+            await engine.dispose()
+        if writer is not None:
+            await writer.close()
+
+    def _is_missing_file(self) -> bool:
+        return self.is_sqlite and not Path(self.url.database or "").exists()
+
+    def _open(self) -> AsyncEngine:
+        if self._engine is None:
+            self._engine = self._sqlite_readers() if self.is_sqlite else self._postgres_pool()
+        return self._engine
+
+    def _sqlite_readers(self) -> AsyncEngine:
+        engine = create_async_engine(
+            self.url,
+            pool_size=_READERS,
+            max_overflow=0,
+            connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "isolation_level": None},
+        )
+        _on_connect(engine.sync_engine, f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}", "PRAGMA query_only = ON")
+        _begin_with(engine.sync_engine, "BEGIN")
+        return engine
+
+    def _postgres_pool(self) -> AsyncEngine:
+        return create_async_engine(
+            self.url,
+            pool_size=_POOL_SIZE,
+            max_overflow=_POOL_SIZE,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={
+                "timeout": 10,
+                "server_settings": {
+                    "application_name": "archetype",
+                    "lock_timeout": "30s",
+                    "idle_in_transaction_session_timeout": "60s",
+                    "jit": "off",  # a plan for the append function is run too rarely to be worth compiling
+                },
+            },
+        )
+
+    def _sqlite_writer(self) -> _SqliteWriter:
+        if self._writer is None:
+            self._writer = _SqliteWriter(self.url)
+        return self._writer
+
+
+class _SqliteWriter:
+    """The one thread that writes: a whole transaction is one hop to it, and none waits for another's lock."""
+
+    def __init__(self, url: URL) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="archetype-sqlite-writer")
+        self._engine = sa.create_engine(
+            url.set(drivername="sqlite"),
+            poolclass=StaticPool,
+            connect_args={
+                "timeout": _BUSY_TIMEOUT_MS / 1000,
+                "isolation_level": None,
+                "check_same_thread": False,
+            },
+        )
+        _on_connect(
+            self._engine,
+            f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
+            f"PRAGMA page_size = {_SQLITE_PAGE_BYTES}",
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = FULL",
+            "PRAGMA foreign_keys = ON",
+        )
+        _begin_with(self._engine, "BEGIN IMMEDIATE")
+
+    async def run(self, use: Mapper[T]) -> T:
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, partial(self._transaction, use))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # The thread goes on: whoever cancelled must not take the connection away under it.
+            await asyncio.wait([future])
+            raise
+
+    def _transaction(self, use: Mapper[T]) -> T:
+        with self._engine.begin() as connection:
+            return use(connection)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown()
+
+
+def database_now(connection: Connection) -> datetime:
+    """Return the database's time: of all who write to one database, the one clock that counts."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return utc_now()
+
+
+def _on_connect(engine: sa.Engine, *statements: str) -> None:
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+
+    event.listen(engine, "connect", prepare)
+
+
+def _begin_with(engine: sa.Engine, statement: str) -> None:
+    """Say which BEGIN is meant: the driver's own would start a write as a read and fail on the upgrade."""
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    event.listen(engine, "begin", begin)
+
+
+@asynccontextmanager
+async def _translated(name: str) -> AsyncGenerator[None]:
+    """Let only errors of our own kind out when the database cannot be reached or has no room."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        msg = f"{name} does not answer as it should: {_reason(error)}"
+        raise UnavailableError(msg, retry_after_s=1) from error
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        msg = f"{name} cannot be reached: {error}"
+        raise UnavailableError(msg, retry_after_s=1) from error
+
+
+def _reason(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)

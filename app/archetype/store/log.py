@@ -1,0 +1,489 @@
+"""The log: accepting commands, recording facts, reading both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from archetype.clock import new_id, utc_now
+from archetype.errors import CorruptionError
+from archetype.log.canonical import canonical_json
+from archetype.log.facts import Fact
+from archetype.log.hashes import HashedEvent, event_hash, iso_utc
+from archetype.log.lineage import Segment
+from archetype.store.schema import events, log_head, worlds
+
+__all__ = [
+    "APPEND_SQL",
+    "Answer",
+    "LogRow",
+    "NewCommand",
+    "Status",
+    "append",
+    "append_parameters",
+    "commands_of_tick",
+    "has_commands",
+    "history",
+    "lock_log",
+    "pending",
+    "pending_count",
+    "record_facts",
+    "to_answers",
+]
+
+
+class NewCommand(NamedTuple):
+    """A checked command on its way into the log; those of one `group` are accepted together or not at all.
+
+    `entity_count` is how many entity ids it needs; `entity_id` is the one it asks for, if it does.
+    """
+
+    event_id: UUID
+    world_id: UUID
+    type: str
+    payload: str
+    due_tick: int = 0
+    priority: int = 0
+    actor_id: UUID | None = None
+    batch: bytes | None = None
+    entity_count: int = 0
+    entity_id: int | None = None
+    schema_version: int = 1
+
+
+class Status(StrEnum):
+    """What became of one command at the door."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    VERSION_CONFLICT = "version_conflict"
+    ENTITY_ID_TAKEN = "entity_id_taken"
+    ARCHIVED = "archived"
+    UNKNOWN_WORLD = "unknown_world"
+    ABORTED = "aborted"
+
+    @property
+    def is_in_log(self) -> bool:
+        """Whether the command stands in the log, now or since an earlier try."""
+        return self in {Status.ACCEPTED, Status.DUPLICATE}
+
+
+class Answer(NamedTuple):
+    """The answer to one command: where it stands in the log, or what stood against it.
+
+    `head_version` and `next_entity_id` are the world's before this call.
+    """
+
+    status: Status
+    position: int | None
+    version: int | None
+    tick: int | None
+    first_entity_id: int | None
+    head_version: int | None
+    next_entity_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One row of the log as it is read, with what became of it."""
+
+    event: HashedEvent
+    hash: bytes
+    reason: str | None = None
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload, parsed."""
+        return json.loads(self.event.payload)
+
+
+def lock_log(connection: Connection) -> None:
+    """Make this transaction the log's only writer until it ends; on SQLite it is that already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT lock_log()"))
+
+
+APPEND_SQL = (
+    "SELECT status, position, version, tick, first_entity_id, head_version, next_entity_id "
+    "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ORDER BY ordinal"
+)
+
+
+def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Any]:
+    """Lay groups of commands out as the arrays that `append_commands` takes."""
+    items = [command for group in groups for command in group]
+    return [
+        [number for number, group in enumerate(groups) for _ in group],
+        [item.world_id for item in items],
+        [item.event_id for item in items],
+        [item.type for item in items],
+        [item.schema_version for item in items],
+        [item.due_tick for item in items],
+        [item.priority for item in items],
+        [item.actor_id for item in items],
+        [item.payload for item in items],
+        [item.batch for item in items],
+        [item.entity_count for item in items],
+        [item.entity_id for item in items],
+        expected_version,
+    ]
+
+
+def to_answers(rows: Iterable[Sequence[Any]]) -> list[Answer]:
+    """Read the rows that `APPEND_SQL` returns."""
+    return [Answer(Status(status), *stands) for status, *stands in rows]
+
+
+def append(
+    connection: Connection, groups: Sequence[Sequence[NewCommand]], expected_version: int | None = None
+) -> list[Answer]:
+    """Accept groups of commands in order and answer each command, in order.
+
+    A group stands or falls as one. `expected_version`, and commands that ask for an entity id, are
+    allowed in a call of one group only. Ids are looked up before versions are compared: a retry of an
+    accepted command is a duplicate, whatever it expected.
+    """
+    if connection.dialect.name == "postgresql":
+        parameters = append_parameters(groups, expected_version)
+        return to_answers(connection.exec_driver_sql(APPEND_SQL, tuple(parameters)).fetchall())
+    return _SqliteAppend(connection).append(groups, expected_version)
+
+
+@dataclass(slots=True)
+class _Head:
+    """The heads of one world while a SQLite append is under way."""
+
+    version: int
+    open_tick: int
+    next_entity_id: int
+    is_archived: bool
+    is_touched: bool = False
+
+
+class _SqliteAppend:
+    """The append as `append_commands` does it on PostgreSQL, on the driver: this is the hottest path.
+
+    It asks as little of the driver as it can, since every call hands the interpreter to another thread.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._driver: Any = connection.connection.driver_connection
+        self._heads: dict[UUID, _Head | None] = {}
+        self._found: dict[tuple[UUID, str], Any] = {}
+        self._rows: list[tuple[Any, ...]] = []
+        self._moment = utc_now()
+        (self._position,) = self._driver.execute("SELECT position FROM log_head").fetchone()
+
+    def append(self, groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Answer]:
+        self._look_up([command for group in groups for command in group])
+        answers: list[Answer] = []
+        for group in groups:
+            answers.extend(self._append_group(group, expected_version))
+        if self._rows:
+            self._write()
+        return answers
+
+    def _look_up(self, commands: Sequence[NewCommand]) -> None:
+        """Read the heads of the worlds, and which of the ids stand in their logs already."""
+        ids: dict[UUID, list[str]] = {}
+        for command in commands:
+            ids.setdefault(command.world_id, []).append(str(command.event_id))
+        for world_id, event_ids in ids.items():
+            row = self._driver.execute(
+                "SELECT head_version, open_tick, next_entity_id, archived_at IS NOT NULL FROM worlds "
+                "WHERE world_id = ?",
+                (str(world_id),),
+            ).fetchone()
+            self._heads[world_id] = _Head(row[0], row[1], row[2], bool(row[3])) if row else None
+            found = self._driver.execute(
+                "SELECT event_id, position, version, tick, first_entity_id, type, payload, due_tick, "
+                "priority, batch FROM events "
+                "WHERE world_id = ? AND event_id IN (SELECT value FROM json_each(?))",
+                (str(world_id), json.dumps(event_ids)),
+            )
+            for event_id, *stands in found:
+                self._found[world_id, event_id] = stands
+
+    def _append_group(self, group: Sequence[NewCommand], expected_version: int | None) -> list[Answer]:
+        judged = [(command, *self._judge(command, expected_version)) for command in group]
+        free_ids = {world_id: head.next_entity_id for world_id, head in self._heads.items() if head}
+        verdicts: list[tuple[NewCommand, Status, Any]] = []
+        for command, verdict, found in judged:
+            status = verdict
+            if status is Status.ACCEPTED:
+                free = free_ids[command.world_id]
+                if command.entity_id is not None and command.entity_id < free:
+                    status = Status.ENTITY_ID_TAKEN
+                else:
+                    free_ids[command.world_id] = _next_free(command, free)
+            verdicts.append((command, status, found))
+        is_refused = any(not status.is_in_log for _, status, _ in verdicts)
+        return [self._settle(*verdict, is_refused=is_refused) for verdict in verdicts]
+
+    def _judge(self, command: NewCommand, expected_version: int | None) -> tuple[Status, Any]:
+        head = self._heads[command.world_id]
+        if head is None:
+            return Status.UNKNOWN_WORLD, None
+        found = self._found.get((command.world_id, str(command.event_id))) if self._found else None
+        if found is not None:
+            content = [command.type, command.payload, command.due_tick, command.priority, command.batch]
+            return (Status.DUPLICATE if found[4:] == content else Status.CONFLICT), found
+        if head.is_archived:
+            return Status.ARCHIVED, None
+        if expected_version is not None and head.version != expected_version:
+            return Status.VERSION_CONFLICT, None
+        return Status.ACCEPTED, None
+
+    def _settle(self, command: NewCommand, status: Status, found: Any, *, is_refused: bool) -> Answer:
+        head = self._heads[command.world_id]
+        if status is Status.ACCEPTED and is_refused:
+            status = Status.ABORTED
+        before = (head.version, head.next_entity_id) if head else (None, None)
+        if status is not Status.ACCEPTED or head is None:
+            position, version, tick, first_id = found[:4] if found is not None else (None,) * 4
+            return Answer(status, position, version, tick, first_id, *before)
+        first_id = command.entity_id
+        if first_id is None and command.entity_count:
+            first_id = head.next_entity_id
+        head.next_entity_id = _next_free(command, head.next_entity_id)
+        head.version += 1
+        self._position += 1
+        head.is_touched = True
+        tick = max(command.due_tick, head.open_tick)
+        event = HashedEvent(
+            position=self._position,
+            world_id=command.world_id,
+            version=head.version,
+            event_id=command.event_id,
+            kind="command",
+            type=command.type,
+            schema_version=command.schema_version,
+            due_tick=command.due_tick,
+            tick=tick,
+            priority=command.priority,
+            actor_id=command.actor_id,
+            cause_id=None,
+            first_entity_id=first_id,
+            recorded_at=self._moment,
+            batch=command.batch,
+            payload=command.payload,
+        )
+        self._rows.append(_sqlite_row(event))
+        return Answer(status, self._position, head.version, tick, first_id, *before)
+
+    def _write(self) -> None:
+        whole = len(self._rows) - len(self._rows) % _ROWS_PER_INSERT
+        for start in range(0, whole, _ROWS_PER_INSERT):
+            rows = self._rows[start : start + _ROWS_PER_INSERT]
+            self._driver.execute(_SQLITE_INSERT_MANY, [value for row in rows for value in row])
+        self._driver.executemany(_SQLITE_INSERT, self._rows[whole:])
+        self._driver.execute("UPDATE log_head SET position = ?", (self._position,))
+        heads = [
+            (head.version, head.next_entity_id, str(world_id))
+            for world_id, head in self._heads.items()
+            if head is not None and head.is_touched
+        ]
+        self._driver.executemany(
+            "UPDATE worlds SET head_version = ?, next_entity_id = ? WHERE world_id = ?", heads
+        )
+
+
+def _next_free(command: NewCommand, free: int) -> int:
+    """Return the next free entity id after a command: a given id lifts it, a count takes that many."""
+    return command.entity_id + 1 if command.entity_id is not None else free + command.entity_count
+
+
+_COLUMNS = tuple(column.name for column in events.columns)
+_ROWS_PER_INSERT = 32
+_ONE_ROW = f"({', '.join('?' * len(_COLUMNS))})"
+_SQLITE_INSERT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES {_ONE_ROW}"
+_SQLITE_INSERT_MANY = f"{_SQLITE_INSERT}{f', {_ONE_ROW}' * (_ROWS_PER_INSERT - 1)}"
+
+
+def _sqlite_row(event: HashedEvent) -> tuple[Any, ...]:
+    return (
+        event.position,
+        str(event.world_id),
+        event.version,
+        str(event.event_id),
+        event.kind,
+        event.type,
+        event.schema_version,
+        event.due_tick,
+        event.tick,
+        event.priority,
+        event.actor_id and str(event.actor_id),
+        event.cause_id and str(event.cause_id),
+        event.first_entity_id,
+        event.payload,
+        event.batch,
+        iso_utc(event.recorded_at),
+        event_hash(event),
+    )
+
+
+def record_facts(connection: Connection, world_id: UUID, facts: Sequence[Fact], *, first_version: int) -> int:
+    """Write facts behind everything in the log and return the position of the first.
+
+    The caller holds the log's lock and has advanced the world's head to cover them.
+    """
+    position, moment = _advance_log(connection, len(facts))
+    rows: list[dict[str, Any]] = []
+    for offset, fact in enumerate(facts):
+        event = HashedEvent(
+            position=position + offset,
+            world_id=world_id,
+            version=first_version + offset,
+            event_id=new_id(),
+            kind="fact",
+            type=fact.type,
+            schema_version=1,
+            due_tick=fact.tick,
+            tick=fact.tick,
+            priority=0,
+            actor_id=None,
+            cause_id=fact.cause_id,
+            first_entity_id=None,
+            recorded_at=moment,
+            batch=None,
+            payload=canonical_json(fact.payload),
+        )
+        row = {name: getattr(event, name) for name in _COLUMNS if name != "hash"}
+        rows.append(row | {"hash": event_hash(event)})
+    connection.execute(events.insert(), rows)
+    return position
+
+
+_ADVANCE = sa.update(log_head).values(position=log_head.c.position + sa.bindparam("count"))
+_ADVANCE_ON_POSTGRES = _ADVANCE.returning(log_head.c.position, sa.func.clock_timestamp())
+_ADVANCE_ON_SQLITE = _ADVANCE.returning(log_head.c.position, sa.null())
+
+
+def _advance_log(connection: Connection, count: int) -> tuple[int, datetime]:
+    """Take `count` positions; return the first of them and the database's time."""
+    statement = _ADVANCE_ON_POSTGRES if connection.dialect.name == "postgresql" else _ADVANCE_ON_SQLITE
+    last, now = connection.execute(statement, {"count": count}).one()
+    return last - count + 1, now or utc_now()
+
+
+def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[LogRow]:
+    """Return the commands of a tick in the order in which they are applied."""
+    statement = (
+        sa.select(*events.columns)
+        .where(events.c.world_id == world_id, events.c.tick == tick, events.c.kind == "command")
+        .order_by(events.c.due_tick, events.c.priority, events.c.version)
+    )
+    return [_log_row(row) for row in connection.execute(statement)]
+
+
+def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:
+    """Return the commands that no committed tick has applied yet, of these types, in order of application."""
+    statement = (
+        sa.select(*events.columns)
+        .join(worlds, worlds.c.world_id == events.c.world_id)
+        .where(
+            events.c.world_id == world_id,
+            events.c.kind == "command",
+            events.c.tick > worlds.c.committed_tick,
+            events.c.type.in_(types),
+        )
+        .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
+    )
+    return [_log_row(row) for row in connection.execute(statement)]
+
+
+def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
+    """Count the commands of these types that no committed tick has applied yet."""
+    committed = sa.select(worlds.c.committed_tick).where(worlds.c.world_id == world_id).scalar_subquery()
+    statement = sa.select(sa.func.count()).where(
+        events.c.world_id == world_id,
+        events.c.kind == "command",
+        events.c.tick > committed,
+        events.c.type.in_(types),
+    )
+    return connection.scalar(statement) or 0
+
+
+_A_COMMAND_OF_TICK = (
+    sa.select(events.c.position)
+    .where(
+        events.c.world_id == sa.bindparam("world"),
+        events.c.tick == sa.bindparam("of_tick"),
+        events.c.kind == "command",
+    )
+    .limit(1)
+)
+
+
+def has_commands(connection: Connection, world_id: UUID, tick: int) -> bool:
+    """Tell whether any command belongs to a tick."""
+    return connection.execute(_A_COMMAND_OF_TICK, {"world": world_id, "of_tick": tick}).first() is not None
+
+
+def history(
+    connection: Connection, segments: Sequence[Segment], *, before_position: int | None, limit: int
+) -> list[LogRow]:
+    """Return the newest `limit` commands of a lineage below `before_position`, newest first.
+
+    An ancestor contributes the commands that belong to the ticks it owns in this lineage, so those that it
+    accepted for later ticks are its own affair.
+    """
+    owned = [
+        sa.and_(
+            events.c.world_id == segment.world_id,
+            sa.true() if segment.to_tick is None else events.c.tick < segment.to_tick,
+        )
+        for segment in segments
+    ]
+    rejection = events.alias("rejection")
+    statement = (
+        sa.select(*events.columns, rejection.c.payload.label("rejection"))
+        .outerjoin(
+            rejection,
+            sa.and_(
+                rejection.c.world_id == events.c.world_id,
+                rejection.c.cause_id == events.c.event_id,
+                rejection.c.type == "command_rejected",
+            ),
+        )
+        .where(events.c.kind == "command", sa.or_(*owned))
+        .order_by(events.c.position.desc())
+        .limit(limit)
+    )
+    if before_position is not None:
+        statement = statement.where(events.c.position < before_position)
+    return [_log_row(row, row.rejection) for row in connection.execute(statement)]
+
+
+def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+    event = HashedEvent(
+        position=row.position,
+        world_id=row.world_id,
+        version=row.version,
+        event_id=row.event_id,
+        kind=row.kind,
+        type=row.type,
+        schema_version=row.schema_version,
+        due_tick=row.due_tick,
+        tick=row.tick,
+        priority=row.priority,
+        actor_id=row.actor_id,
+        cause_id=row.cause_id,
+        first_entity_id=row.first_entity_id,
+        recorded_at=row.recorded_at,
+        batch=row.batch,
+        payload=row.payload,
+    )
+    if event_hash(event) != bytes(row.hash):
+        msg = f"the log row at position {event.position} does not match its hash: edited or damaged"
+        raise CorruptionError(msg, position=event.position)
+    return LogRow(event, bytes(row.hash), rejection and json.loads(rejection)["reason"])

@@ -1,0 +1,175 @@
+"""Snapshots: which pages make up each archetype table after a tick, and the pages themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from archetype.core.archetype import Archetype
+from archetype.errors import CorruptionError
+from archetype.log.canonical import canonical_json
+from archetype.log.pages import Page
+from archetype.store.schema import archetypes, pages, programs, snapshots
+
+__all__ = [
+    "SnapshotRow",
+    "SnapshotWrite",
+    "program_document",
+    "read_pages",
+    "snapshot_rows",
+    "write_blobs",
+    "write_snapshot",
+]
+
+_PAGES_PER_STATEMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """One archetype table of a snapshot: its page hashes per column, in row order."""
+
+    archetype: Archetype
+    row_count: int
+    active_count: int
+    pages: Mapping[str, Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotWrite:
+    """A snapshot row to store, with those of its pages that may not be stored yet."""
+
+    row: SnapshotRow
+    new_pages: Sequence[Page]
+    is_new_archetype: bool
+
+
+def write_blobs(
+    connection: Connection, snapshot: Sequence[SnapshotWrite], code_hash: bytes, program: str | None
+) -> None:
+    """Store pages, archetypes and the program by their hashes; what is there already stays as it is.
+
+    Pages go in by order of hash, so that two writers of the same pages wait for each other instead of
+    blocking each other for good.
+    """
+    new_pages = {page.page_hash: page for write in snapshot for page in write.new_pages}
+    rows: list[dict[str, Any]] = []
+    for page_hash in sorted(new_pages):
+        data = new_pages[page_hash].data
+        rows.append({"page_hash": page_hash, "codec": "plain", "size_bytes": len(data), "data": data})
+    for start in range(0, len(rows), _PAGES_PER_STATEMENT):
+        _insert_new(connection, pages, rows[start : start + _PAGES_PER_STATEMENT])
+    new_archetypes = [write.row.archetype for write in snapshot if write.is_new_archetype]
+    if new_archetypes:
+        _insert_new(connection, archetypes, [_archetype_values(each) for each in new_archetypes])
+    if program is not None:
+        _insert_new(connection, programs, [{"code_hash": code_hash, "document": program}])
+
+
+def _archetype_values(archetype: Archetype) -> dict[str, Any]:
+    return {
+        "archetype_id": archetype.archetype_id,
+        "components": canonical_json(archetype.components),
+        "schema": canonical_json(archetype.columns()),
+    }
+
+
+def _insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def write_snapshot(
+    connection: Connection, world_id: UUID, tick: int, snapshot: Sequence[SnapshotWrite]
+) -> None:
+    """Store which pages make up each archetype table after a tick."""
+    rows = [
+        {
+            "world_id": world_id,
+            "tick": tick,
+            "archetype_id": write.row.archetype.archetype_id,
+            "row_count": write.row.row_count,
+            "active_count": write.row.active_count,
+            "pages": canonical_json(
+                {name: [page.hex() for page in hashes] for name, hashes in write.row.pages.items()}
+            ),
+        }
+        for write in snapshot
+    ]
+    if rows:
+        connection.execute(snapshots.insert(), rows)
+
+
+def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[SnapshotRow]:
+    """Return the snapshot after a tick, by the world that owns the tick, in order of archetype id."""
+    statement = (
+        sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
+        .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
+        .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick)
+        .order_by(snapshots.c.archetype_id)
+    )
+    rows: list[SnapshotRow] = []
+    for row in connection.execute(statement):
+        archetype = Archetype.from_parts(json.loads(row.components), json.loads(row.schema))
+        if archetype.archetype_id != bytes(row.archetype_id):
+            msg = (
+                f"archetype {bytes(row.archetype_id).hex()} does not match its hash: it was edited or damaged"
+            )
+            raise CorruptionError(msg)
+        hashes = {
+            name: [bytes.fromhex(page) for page in listed] for name, listed in json.loads(row.pages).items()
+        }
+        rows.append(SnapshotRow(archetype, row.row_count, row.active_count, hashes))
+    return rows
+
+
+def read_pages(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return the bytes of these pages, each checked against its name.
+
+    Raises `CorruptionError` that names the first page which is missing or does not match.
+    """
+    wanted = sorted(hashes)
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(wanted), _PAGES_PER_STATEMENT):
+        part = wanted[start : start + _PAGES_PER_STATEMENT]
+        statement = sa.select(pages.c.page_hash, pages.c.codec, pages.c.data).where(
+            pages.c.page_hash.in_(part)
+        )
+        found.update(_checked(connection.execute(statement)))
+    for page_hash in wanted:
+        if page_hash not in found:
+            msg = f"page {page_hash.hex()} is missing: restore it from a backup or another copy"
+            raise CorruptionError(msg, page=page_hash.hex())
+    return found
+
+
+def _checked(rows: Iterable[Any]) -> dict[bytes, bytes]:
+    result: dict[bytes, bytes] = {}
+    for row in rows:
+        name = bytes(row.page_hash)
+        if row.codec != "plain":
+            msg = f"page {name.hex()} has the codec {row.codec!r}, which this release cannot read; upgrade it"
+            raise CorruptionError(msg, page=name.hex())
+        # SQLite keeps whatever type was written: text in a blob's place is damage too.
+        data = row.data if isinstance(row.data, bytes) else b""
+        if hashlib.sha256(data).digest() != name:
+            msg = f"page {name.hex()} does not match its hash: it was edited or damaged"
+            raise CorruptionError(msg, page=name.hex())
+        result[name] = data
+    return result
+
+
+def program_document(connection: Connection, code_hash: bytes) -> str:
+    """Return the program of that hash, checked against it."""
+    document = connection.scalar(sa.select(programs.c.document).where(programs.c.code_hash == code_hash))
+    if document is None or hashlib.sha256(document.encode()).digest() != code_hash:
+        msg = f"program {code_hash.hex()} is missing or does not match its hash"
+        raise CorruptionError(msg, program=code_hash.hex())
+    return document

@@ -1,0 +1,207 @@
+"""Worlds: their rows, names, forks and lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from archetype.errors import CorruptionError, NameTakenError
+from archetype.log.lineage import Lineage
+from archetype.store.database import database_now
+from archetype.store.log import Answer, NewCommand, append, lock_log
+from archetype.store.schema import archetypes, snapshots, ticks, worlds
+
+__all__ = [
+    "NewWorld",
+    "WorldRow",
+    "archive",
+    "counts_of_world",
+    "create",
+    "find",
+    "find_by_name",
+    "lineage",
+    "list_worlds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldRow:
+    """A world as its row says; ticks, versions and ids as DESIGN's terms, times in UTC."""
+
+    world_id: UUID
+    name: str
+    parent_id: UUID | None
+    fork_tick: int | None
+    head_version: int
+    committed_tick: int
+    open_tick: int
+    sealed_version: int
+    next_entity_id: int
+    seed: int
+    config: str
+    created_at: datetime
+    archived_at: datetime | None
+    lease_owner: str | None
+    lease_epoch: int
+    lease_until: datetime | None
+
+    @property
+    def tick(self) -> int:
+        """The number of the next tick to run."""
+        return self.committed_tick + 1
+
+
+@dataclass(frozen=True, slots=True)
+class NewWorld:
+    """A world to be made by `command`; a fork names its parent and the tick it shares up to."""
+
+    world_id: UUID
+    name: str
+    seed: int
+    config: str
+    command: NewCommand
+    parent_id: UUID | None = None
+    fork_tick: int | None = None
+    next_entity_id: int = 1
+
+
+def create(connection: Connection, world: NewWorld) -> WorldRow:
+    """Make a world and write its first log row; the same world_id again is answered as the first time.
+
+    Raises `NameTakenError` when a live world has the name.
+    """
+    lock_log(connection)
+    found = find(connection, world.world_id)
+    if (
+        found is not None
+        and found.name == world.name
+        and append(connection, [[world.command]])[0].status.is_in_log
+    ):
+        return found
+    committed_tick = -1 if world.fork_tick is None else world.fork_tick
+    row: dict[str, Any] = {
+        "world_id": world.world_id,
+        "name": world.name,
+        "parent_id": world.parent_id,
+        "fork_tick": world.fork_tick,
+        "head_version": 0,
+        "committed_tick": committed_tick,
+        "open_tick": committed_tick + 1,
+        "sealed_version": 0,
+        "next_entity_id": world.next_entity_id,
+        "seed": world.seed,
+        "config": world.config,
+        "created_at": database_now(connection),
+        "lease_epoch": 0,
+    }
+    taken = find_by_name(connection, world.name)
+    if taken is not None or found is not None:
+        raise _taken(world.name, taken or found)
+    try:
+        connection.execute(worlds.insert(), row)
+    except IntegrityError as error:
+        raise _taken(world.name, None) from error
+    append(connection, [[world.command]])
+    created = find(connection, world.world_id)
+    if created is None:
+        msg = f"world {world.world_id} is not there right after it was made"
+        raise CorruptionError(msg)
+    return created
+
+
+def _taken(name: str, world: WorldRow | None) -> NameTakenError:
+    msg = f"a world named {name!r} exists already; choose another name, or remove that one first"
+    return NameTakenError(msg, name=name, world_id=world and str(world.world_id))
+
+
+def find(connection: Connection, world_id: UUID) -> WorldRow | None:
+    """Return the world of that id, archived or not."""
+    row = (
+        connection.execute(sa.select(*worlds.columns).where(worlds.c.world_id == world_id))
+        .mappings()
+        .one_or_none()
+    )
+    return WorldRow(**row) if row else None
+
+
+def find_by_name(connection: Connection, name: str) -> WorldRow | None:
+    """Return the live world of that name."""
+    statement = sa.select(*worlds.columns).where(worlds.c.name == name, worlds.c.archived_at.is_(None))
+    row = connection.execute(statement).mappings().one_or_none()
+    return WorldRow(**row) if row else None
+
+
+def list_worlds(connection: Connection, *, after: UUID | None, limit: int) -> list[tuple[WorldRow, int]]:
+    """Return live worlds and how many entities each has, by id (the order of their birth) behind `after`."""
+    statement = (
+        sa.select(*worlds.columns, sa.func.coalesce(ticks.c.entity_count, 0).label("entity_count"))
+        .outerjoin(ticks, sa.and_(ticks.c.world_id == _OWNER, ticks.c.tick == worlds.c.committed_tick))
+        .where(worlds.c.archived_at.is_(None))
+        .order_by(worlds.c.world_id)
+    )
+    if after is not None:
+        statement = statement.where(worlds.c.world_id > after)
+    found: list[tuple[WorldRow, int]] = []
+    for row in connection.execute(statement.limit(limit)).mappings():
+        values = dict(row)
+        entity_count = values.pop("entity_count")
+        found.append((WorldRow(**values), entity_count))
+    return found
+
+
+# A fork names the owner of its fork tick as its parent, so the owner of a last tick needs no walk.
+_OWNER = sa.case((worlds.c.committed_tick == worlds.c.fork_tick, worlds.c.parent_id), else_=worlds.c.world_id)
+
+
+def archive(connection: Connection, command: NewCommand) -> Answer:
+    """Take a world out of service with its last command; its rows stay, its name becomes free."""
+    lock_log(connection)
+    (answer,) = append(connection, [[command]])
+    if answer.status.is_in_log:
+        connection.execute(
+            sa.update(worlds)
+            .where(worlds.c.world_id == command.world_id, worlds.c.archived_at.is_(None))
+            .values(archived_at=database_now(connection))
+        )
+    return answer
+
+
+def lineage(connection: Connection, world_id: UUID) -> Lineage:
+    """Walk a world's forks up to its root; the result never changes, so callers keep it."""
+    start = sa.select(worlds.c.world_id, worlds.c.parent_id, worlds.c.fork_tick, sa.literal(0).label("depth"))
+    chain = start.where(worlds.c.world_id == world_id).cte("chain", recursive=True)
+    chain = chain.union_all(
+        sa.select(worlds.c.world_id, worlds.c.parent_id, worlds.c.fork_tick, chain.c.depth + 1).where(
+            worlds.c.world_id == chain.c.parent_id
+        )
+    )
+    rows = connection.execute(sa.select(chain.c.world_id, chain.c.fork_tick).order_by(chain.c.depth))
+    return Lineage([(row.world_id, row.fork_tick) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class WorldCounts:
+    """What a world holds after a tick: its active entities, and in which sets of components (JSON lists)."""
+
+    entity_count: int
+    signatures: Sequence[str]
+
+
+def counts_of_world(connection: Connection, owner_id: UUID, tick: int) -> WorldCounts:
+    """Count a world's entities after a tick from its owner's snapshot rows, without reading a page."""
+    entity_count = connection.scalar(
+        sa.select(ticks.c.entity_count).where(ticks.c.world_id == owner_id, ticks.c.tick == tick)
+    )
+    statement = (
+        sa.select(archetypes.c.components)
+        .join(snapshots, snapshots.c.archetype_id == archetypes.c.archetype_id)
+        .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick, snapshots.c.active_count > 0)
+    )
+    return WorldCounts(entity_count or 0, list(connection.scalars(statement)))

@@ -1,0 +1,97 @@
+"""Fixtures: the application over a fresh database, a client for it, and a world with one mover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from archetype.api.application import create_app
+from archetype.service.container import ServiceContainer
+
+MOVEMENT = "archetype.examples.movement"
+
+
+@asynccontextmanager
+async def opened(database_url: str) -> AsyncIterator[Litestar]:
+    """Open the application; one task does both ends of its lifespan, as in a server."""
+    app = create_app(ServiceContainer(database_url), modules=[MOVEMENT])
+    ready, done = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            ready.set()
+            await done.wait()
+
+    task = asyncio.create_task(live())
+    await asyncio.wait({task, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    yield app
+    done.set()
+    await task
+
+
+@pytest.fixture
+async def app(database_url: str):
+    async with opened(database_url) as app:
+        yield app
+
+
+@pytest.fixture
+async def sqlite_app(sqlite_url: str):
+    """The application where the kind of database does not matter."""
+    async with opened(sqlite_url) as app:
+        yield app
+
+
+@pytest.fixture
+async def http(app):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+async def lite(sqlite_app):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sqlite_app), base_url="http://test") as client:
+        yield client
+
+
+async def make_world(client: httpx.AsyncClient) -> str:
+    """Make the world `demo`, with a mover that has id 1, and return the world's id."""
+    world = (await client.post("/worlds", json={"name": "demo", "seed": 7})).json()["world_id"]
+    processor = {"type": "add_processor", "payload": {"processor": "MovementProcessor"}}
+    assert (await client.post(f"/worlds/{world}/commands", json=processor)).status_code == 202
+    mover = {"components": [{"type": "Position", "x": 1.0}, {"type": "Velocity", "dx": 2.0}]}
+    assert (await client.post(f"/worlds/{world}/entities", json=mover)).json()["entity_id"] == 1
+    return world
+
+
+@pytest.fixture
+async def world(http) -> str:
+    return await make_world(http)
+
+
+@pytest.fixture
+async def lite_world(lite) -> str:
+    return await make_world(lite)
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict:
+    """Check that a response is this problem, and return its document."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].startswith("application/problem+json")
+    document = response.json()
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["type"] == f"urn:archetype:problem:{code}"
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+@pytest.fixture(name="problem")
+def problem_fixture():
+    return problem

@@ -1,0 +1,169 @@
+"""The real server, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import archetype
+from archetype.api.server import serve
+from archetype.errors import InvalidInputError, UnavailableError
+
+START = """
+import sys
+from archetype.api.server import serve
+serve(port=0, database_url=sys.argv[1], modules=sys.argv[2:], on_ready=lambda url: print(url, flush=True))
+"""
+SLOW = '''
+"""A processor that takes its time."""
+import asyncio
+from archetype import AsyncProcessor
+from archetype.examples.movement import Position
+
+
+class ServerSlow(AsyncProcessor):
+    components = (Position,)
+
+    async def process(self, df, **kwargs):
+        await asyncio.sleep(0.2)
+        return df
+'''
+WAIT_S = 30.0
+
+
+class Running:
+    """A server process and the URL that it said it is ready at."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def stop(self) -> tuple[int, list[dict]]:
+        """Ask it to end, and return its exit code and its log."""
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
+
+
+@contextmanager
+def running(database_url: str, *modules: str, folder: Path) -> Iterator[Running]:
+    root = Path(archetype.__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error::DeprecationWarning:archetype", "-c", START, database_url, *modules],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{folder}"},
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise AssertionError(process.communicate()[1])
+        yield Running(process, url)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_sigterm_ends_a_run_behind_its_tick(database_url: str, tmp_path: Path) -> None:
+    """Exit 0, the request answered 503, every tick that was committed still there for the next server."""
+    (tmp_path / "server_slow.py").write_text(SLOW)
+    answers: list[httpx.Response] = []
+    with running(database_url, "server_slow", folder=tmp_path) as server:
+        client = httpx.Client(base_url=server.url, timeout=WAIT_S)
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        client.post("/worlds", json={"name": "demo"})
+        client.post(
+            "/worlds/demo/commands", json={"type": "add_processor", "payload": {"processor": "ServerSlow"}}
+        )
+        client.post("/worlds/demo/entities", json={"components": [{"type": "Position"}]})
+
+        def run() -> None:
+            answers.append(
+                httpx.post(f"{server.url}/worlds/demo/run", json={"num_steps": 1000}, timeout=WAIT_S)
+            )
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_until(lambda: client.get("/worlds/demo").json()["tick"] >= 2)
+        before = client.get("/worlds/demo").json()["tick"]
+        code, log = server.stop()
+        thread.join()
+        client.close()
+    assert code == 0
+    (answer,) = answers
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    completed = answer.json()["ticks_completed"]
+    assert before <= completed < 1000
+    assert log[0]["event"] == "ready"
+    assert log[0]["url"] == server.url
+    lines = [line for line in log if line["event"] == "request" and line["path"] == "/worlds/{world}/run"]
+    assert [(line["status"], line["world"]) for line in lines] == [(503, "demo")]
+    assert {line["event"] for line in log} == {"ready", "request"}
+    with running(database_url, "server_slow", folder=tmp_path) as server:
+        with httpx.Client(base_url=server.url, timeout=WAIT_S) as client:
+            assert client.get("/worlds/demo").json()["tick"] == completed
+            assert client.get("/worlds/demo/entities/1").status_code == 200
+            assert client.post("/worlds/demo/step").json()["tick"] == completed + 1
+        code, _ = server.stop()
+        assert code == 0
+
+
+def test_a_stalled_client_does_not_hold_up_the_end(sqlite_url: str, tmp_path: Path) -> None:
+    """A request whose body never comes is cut off."""
+    with running(sqlite_url, folder=tmp_path) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as stalled:
+            stalled.sendall(b"POST /worlds HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert httpx.get(f"{server.url}/healthz").status_code == 200
+            start = time.monotonic()
+            code, _ = server.stop()
+            assert code == 0
+            assert time.monotonic() - start < 10
+
+
+def test_hosts_that_others_can_reach_are_refused(sqlite_url: str) -> None:
+    """There is no authentication, so it takes an explicit word."""
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(InvalidInputError, match="no authentication"):
+            serve(host=host, port=0, database_url=sqlite_url)
+
+
+def test_a_port_in_use_is_named(sqlite_url: str) -> None:
+    """Before anything is opened."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UnavailableError, match=str(port)):
+            serve(port=port, database_url=sqlite_url)
+
+
+def test_a_database_without_its_schema_ends_the_start(postgres_template: str, tmp_path: Path) -> None:
+    """The error reaches whoever starts the server, and says what to run."""
+    url = os.environ["ARCHETYPE_TEST_POSTGRES_URL"]
+    with pytest.raises(AssertionError) as failed, running(url, folder=tmp_path):
+        pass
+    last = str(failed.value).splitlines()[-1]
+    assert last.startswith("archetype.errors.SchemaOutdatedError: ")
+    assert "archetype db upgrade" in last

@@ -1,0 +1,71 @@
+"""Steps and runs over HTTP."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from archetype.errors import UnavailableError
+
+
+async def test_a_step_with_and_without_a_body(http, world) -> None:
+    """Old callers send num_steps, which changes nothing."""
+    first = await http.post("/worlds/demo/step")
+    assert first.status_code == 200
+    body = first.json()
+    assert body.pop("run_id")
+    assert body == {"world_id": world, "commands_applied": 2, "commands_rejected": 0, "tick": 1}
+    second = await http.post("/worlds/demo/step", json={"num_steps": 5, "debug": True, "inputs": {"a": 1}})
+    assert second.json()["tick"] == 2
+
+
+async def test_a_run_says_what_it_did(http, world) -> None:
+    """Ticks, commands, and the tick that comes next."""
+    body = (await http.post("/worlds/demo/run", json={"num_steps": 3})).json()
+    assert body.pop("run_id")
+    assert body == {
+        "world_id": world,
+        "ticks_completed": 3,
+        "commands_applied": 2,
+        "commands_rejected": 0,
+        "final_tick": 3,
+    }
+    assert (await http.post("/worlds/demo/run")).json()["final_tick"] == 4
+    assert (await http.post("/worlds/demo/run", json={"num_steps": 0})).json()["ticks_completed"] == 0
+
+
+async def test_runs_are_idempotent_and_conditional(http, world, problem) -> None:
+    """A retry runs nothing; another version is 412; the key with other content is 409."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first = (await http.post("/worlds/demo/run", json={"num_steps": 2}, headers=key)).json()
+    assert (await http.post("/worlds/demo/run", json={"num_steps": 2}, headers=key)).json() == first
+    assert (await http.get("/worlds/demo")).json()["tick"] == 2
+    other = await http.post("/worlds/demo/run", json={"num_steps": 3}, headers=key)
+    problem(other, 409, "command_conflict")
+    stale = await http.post("/worlds/demo/step", headers={"If-Match": '"1"'})
+    problem(stale, 412, "version_conflict")
+
+
+async def test_a_world_s_processors(http, world) -> None:
+    """Those of the next tick, with what would build them again."""
+    assert (await http.get("/worlds/demo/processors")).json() == [
+        {
+            "name": "MovementProcessor",
+            "priority": 10,
+            "components": ["Position", "Velocity"],
+            "parameters": {},
+            "module": "archetype.examples.movement",
+            "is_loaded": True,
+        }
+    ]
+
+
+async def test_a_stopping_server_answers_503(lite, sqlite_app, lite_world, problem, monkeypatch) -> None:
+    """A run that was cut short can be tried again elsewhere."""
+
+    async def stopped(*_args, **_kwargs):
+        raise UnavailableError("the server is stopping", ticks_completed=2, retry_after_s=1)
+
+    monkeypatch.setattr("archetype.service.simulation.SimulationService.run", stopped)
+    response = await lite.post("/worlds/demo/run", json={"num_steps": 5})
+    assert problem(response, 503, "unavailable")["ticks_completed"] == 2
+    assert response.headers["retry-after"] == "1"

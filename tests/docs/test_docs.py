@@ -1,0 +1,78 @@
+"""What the documents say is run: the README's script, the cookbook's queries, the files that they name."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from archetype.core.config import WorldConfig
+from archetype.service.admission import CommandRequest
+from archetype.service.simulation import RunRequest
+
+ROOT = Path(__file__).parents[2]
+QUERIES = re.findall(
+    r"```sql\n(.*?)```", (ROOT / "docs" / "sql-cookbook.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+def test_the_script_in_the_readme_prints_what_its_comments_say(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<!-- run -->\n```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHETYPE_")}
+    environment["PYTHONPATH"] = str(ROOT / "app")
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == re.findall(r"# (\[[0-9.]+\])", script), done.stderr
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
+    info = await services.world_service.create_world(WorldConfig(name="demo"))
+    spawn = CommandRequest("spawn", {"components": []})
+    await services.command_service.submit_batch(info.world_id, [spawn, spawn])
+    await services.simulation_service.run(info.world_id, RunRequest(steps=2))
+    await services.command_service.submit(info.world_id, CommandRequest("despawn", {"entity_id": 9}, tick=5))
+    found = await services.database.read(lambda connection: connection.execute(sa.text(query)).all())
+    is_check = "No row means" in query or "<>" in query or "NOT EXISTS" in query
+    expects_rows = not is_check and "'rejected'" not in query and "tick = 1" not in query
+    assert bool(found) == expects_rows
+
+
+@pytest.mark.parametrize(
+    "document", [*sorted(path.name for path in (ROOT / "docs").glob("*.md")), "../README.md"]
+)
+def test_links_lead_somewhere(document):
+    path = ROOT / "docs" / document
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_the_compose_file_keeps_to_its_rules():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    assert "version" not in compose
+    for name, service in compose["services"].items():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        if name != "db":
+            assert service["read_only"]
+            assert service["cap_drop"] == ["ALL"]
+    assert compose["services"]["db"]["volumes"] == ["database:/var/lib/postgresql"]
+    assert (
+        compose["services"]["api"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    )
+
+
+def test_every_runtime_dependency_is_constrained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[\[<>=]", each)[0] for each in project["dependencies"]}
+    constrained = {
+        line.split("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    }
+    assert names <= constrained

@@ -1,0 +1,399 @@
+"""Runs: what is sealed, computed, committed, refused, retried and taken over."""
+
+import asyncio
+import itertools
+import json
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from daft import col
+
+from archetype.clock import new_id
+from archetype.core.config import WorldConfig
+from archetype.core.hooks import PostTick, PreTick
+from archetype.core.processor import AsyncProcessor
+from archetype.errors import (
+    CommandConflictError,
+    ProcessorError,
+    UnavailableError,
+    VersionConflictError,
+    WorldArchivedError,
+    WorldBusyError,
+    WorldNotFoundError,
+)
+from archetype.examples.movement import Position
+from archetype.log.command import CommandType
+from archetype.service.admission import CommandRequest
+from archetype.service.container import ServiceContainer
+from archetype.service.simulation import RunRequest
+
+X = "position__x"
+
+
+class Stumbling(AsyncProcessor):
+    """Moves everything by `by`, or raises where the inputs tell it to."""
+
+    components = (Position,)
+
+    def __init__(self, by: float = 1.0) -> None:
+        self.by = by
+
+    async def process(self, df, *, tick, fail_at=-1, **kwargs):
+        if tick == fail_at:
+            message = "as told"
+            raise ValueError(message)
+        return df.with_column(X, col(X) + self.by)
+
+
+class Gated(AsyncProcessor):
+    """Waits in the middle of its tick until it is let go."""
+
+    components = (Position,)
+
+    async def process(self, df, *, resources, **kwargs):
+        gate = resources.require(Gate)
+        gate.entered.set()
+        await gate.release.wait()
+        return df
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.entered, self.release = asyncio.Event(), asyncio.Event()
+
+
+async def a_world(services, *processors):
+    info = await services.world_service.create_world(WorldConfig(name=new_id().hex, seed=7))
+    requests = [CommandRequest("add_processor", {"processor": each}) for each in processors]
+    await services.command_service.submit_batch(info.world_id, requests)
+    return info.world_id
+
+
+async def spawn(services, world_id, x=0.0, **options):
+    payload = {"components": [{"type": "Position", "x": x}]}
+    receipt = await services.command_service.submit(world_id, CommandRequest("spawn", payload, **options))
+    return receipt.entity_ids[0]
+
+
+async def send(services, world_id, kind, payload, **options):
+    return await services.command_service.submit(world_id, CommandRequest(kind, payload, **options))
+
+
+async def step(services, world_id, steps=1, **options):
+    return await services.simulation_service.run(world_id, RunRequest(steps=steps, **options))
+
+
+async def xs(services, world_id, tick=None):
+    world = await services.world_service.find(world_id)
+    ticks = None if tick is None else [tick]
+    table = await services.query_service.frame(world, components=["Position"], ticks=ticks)
+    return dict(zip(table["entity_id"].to_pylist(), table[X].to_pylist(), strict=True))
+
+
+async def rows(services, statement, **parameters):
+    return await services.database.read(
+        lambda connection: connection.execute(sa.text(statement), parameters).all()
+    )
+
+
+async def test_an_entity_is_processed_in_the_tick_in_which_it_appears(services):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    result = await step(services, world_id, 3)
+    assert [(await xs(services, world_id, tick))[entity_id] for tick in (0, 1, 2)] == [1.0, 2.0, 3.0]
+    assert (result.ticks_completed, result.final_tick, result.commands_applied) == (3, 3, 2)
+
+
+async def test_a_command_of_the_future_waits_for_its_tick_and_one_of_the_past_does_not(services):
+    world_id = await a_world(services)
+    future = await spawn(services, world_id, tick=2)
+    await step(services, world_id, 2)
+    assert await xs(services, world_id) == {}
+    past = await spawn(services, world_id, tick=0)
+    assert await services.command_service.pending_count(world_id) == 2
+    await step(services, world_id)
+    assert set(await xs(services, world_id)) == {future, past}
+    assert await services.command_service.pending_count(world_id) == 0
+
+
+async def test_every_due_command_is_applied_however_many_there_are(services):
+    world_id = await a_world(services)
+    request = CommandRequest("spawn", {"components": [{"type": "Position"}]})
+    await services.command_service.submit_batch(world_id, [request] * 1500)
+    result = await step(services, world_id)
+    assert result.commands_applied == 1500
+    assert len(await xs(services, world_id)) == 1500
+
+
+async def test_what_cannot_be_applied_is_recorded_with_its_reason_and_not_counted(services):
+    world_id = await a_world(services)
+    entity_id = await spawn(services, world_id)
+    update = {"entity_id": 999, "components": [{"type": "Position", "x": 1}]}
+    refused = await send(services, world_id, "update", update)
+    await send(services, world_id, "remove_processor", {"processor": "Nobody"})
+    result = await step(services, world_id)
+    assert (result.commands_applied, result.commands_rejected) == (1, 2)
+    assert await xs(services, world_id) == {entity_id: 0.0}
+    history = await services.command_service.history(world_id)
+    reasons = {entry.command.type.value: entry.reason for entry in history}
+    assert "999" in reasons["update"]
+    assert "'Nobody'" in reasons["remove_processor"]
+    assert reasons["spawn"] is None
+    trail = await rows(services, "SELECT type, outcome, reason FROM audit_trail ORDER BY position")
+    assert [tuple(row)[:2] for row in trail] == [
+        ("create_world", "applied"),
+        ("spawn", "applied"),
+        ("update", "rejected"),
+        ("remove_processor", "rejected"),
+        ("run", "applied"),
+    ]
+    assert refused.version == 3
+
+
+async def test_a_failed_tick_leaves_nothing_and_keeps_its_inputs(services):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    await step(services, world_id)
+    await send(
+        services, world_id, "update", {"entity_id": entity_id, "components": [{"type": "Position", "x": 10}]}
+    )
+    with pytest.raises(ProcessorError) as caught:
+        await step(services, world_id, inputs={"fail_at": 1})
+    assert {"Stumbling", "Position", "1"} <= {str(value) for value in caught.value.details.values()}
+    assert await xs(services, world_id) == {entity_id: 1.0}
+    late = await send(services, world_id, "despawn", {"entity_id": entity_id})
+    assert late.tick == 2, "the failed tick is sealed: later commands go to the one behind it"
+    await step(services, world_id)
+    assert await xs(services, world_id) == {entity_id: 11.0}
+    await step(services, world_id)
+    assert await xs(services, world_id) == {}
+    statuses = await rows(services, "SELECT status, error FROM runs ORDER BY run_id")
+    assert [status for status, _ in statuses] == ["completed", "failed", "completed", "completed"]
+    assert "as told" in statuses[1][1]
+
+
+async def test_a_run_that_fails_on_its_way_keeps_the_ticks_before(services):
+    world_id = await a_world(services, "Stumbling")
+    await spawn(services, world_id)
+    with pytest.raises(ProcessorError):
+        await step(services, world_id, 5, inputs={"fail_at": 3})
+    assert (await services.world_service.find(world_id)).committed_tick == 2
+    ((requested, completed, status),) = await rows(
+        services, "SELECT ticks_requested, ticks_completed, status FROM runs"
+    )
+    assert (requested, completed, status) == (5, 3, "failed")
+
+
+async def test_commands_accepted_while_a_tick_is_computed_go_to_the_next_one(services):
+    world_id = await a_world(services, "Gated")
+    gate = Gate()
+    services.world_service.live(world_id).resources.insert(gate)
+    first = await spawn(services, world_id)
+    running = asyncio.create_task(step(services, world_id))
+    await gate.entered.wait()
+    receipt = await send(services, world_id, "despawn", {"entity_id": first})
+    gate.release.set()
+    await running
+    assert receipt.tick == 1
+    assert set(await xs(services, world_id)) == {first}
+    await step(services, world_id)
+    assert await xs(services, world_id) == {}
+
+
+async def test_a_retry_of_a_run_answers_as_the_first_time_and_runs_nothing(services):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    command_id = new_id()
+    first = await step(services, world_id, 2, command_id=command_id)
+    again = await step(services, world_id, 2, command_id=command_id)
+    assert again == first
+    assert await xs(services, world_id) == {entity_id: 2.0}
+    with pytest.raises(CommandConflictError):
+        await step(services, world_id, 3, command_id=command_id)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_retry_of_a_run_that_was_cut_short_does_the_rest_of_it(services, database_url, how):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    await send(services, world_id, "despawn", {"entity_id": 99})
+    command_id = new_id()
+
+    async def cut(tick):
+        if tick == 2:
+            if how == "killed":
+                message = "as if the process had died"
+                raise UnavailableError(message)
+            services.simulation_service.stop()
+
+    request = RunRequest(steps=7, command_id=command_id)
+    with pytest.raises(UnavailableError):
+        await services.simulation_service.run(world_id, request, on_tick=cut)
+    async with ServiceContainer(database_url) as other:
+        result = await other.simulation_service.run(world_id, request)
+        assert (result.ticks_completed, result.final_tick, result.commands_rejected) == (7, 7, 1)
+        assert await xs(other, world_id) == {entity_id: 7.0}
+        assert await other.simulation_service.run(world_id, request) == result
+    ((completed, status),) = await rows(services, "SELECT ticks_completed, status FROM runs")
+    assert (completed, status) == (7, "completed")
+
+
+async def test_a_run_may_insist_on_the_version_it_saw(services):
+    world_id = await a_world(services)
+    with pytest.raises(VersionConflictError) as caught:
+        await step(services, world_id, expected_version=77)
+    assert caught.value.details == {"expected_version": 77, "actual_version": 1}
+    assert (await step(services, world_id, expected_version=1)).ticks_completed == 1
+
+
+async def test_a_run_of_no_ticks_is_recorded_and_changes_nothing(services):
+    world_id = await a_world(services)
+    result = await step(services, world_id, 0)
+    assert (result.ticks_completed, result.final_tick) == (0, 0)
+    assert (await services.world_service.find(world_id)).open_tick == 0
+
+
+async def test_unknown_and_removed_worlds_cannot_be_run(services):
+    with pytest.raises(WorldNotFoundError):
+        await step(services, new_id())
+    world_id = await a_world(services)
+    await services.world_service.remove_world(await services.world_service.find(world_id))
+    with pytest.raises(WorldArchivedError):
+        await step(services, world_id)
+
+
+async def test_a_world_removed_in_the_middle_of_a_tick_does_not_commit_it(services):
+    world_id = await a_world(services, "Gated")
+    gate = Gate()
+    services.world_service.live(world_id).resources.insert(gate)
+    await spawn(services, world_id)
+    running = asyncio.create_task(step(services, world_id))
+    await gate.entered.wait()
+    await services.world_service.remove_world(await services.world_service.find(world_id))
+    gate.release.set()
+    with pytest.raises(WorldArchivedError):
+        await running
+    assert await rows(services, "SELECT * FROM ticks") == []
+
+
+async def test_another_living_process_keeps_its_world(services):
+    world_id = await a_world(services)
+    await services.database.write(
+        lambda connection: connection.execute(
+            sa.text("UPDATE worlds SET lease_owner = 'elsewhere:1:1', lease_epoch = 4, lease_until = :until"),
+            {"until": "2999-01-01T00:00:00.000000Z"}
+            if connection.dialect.name == "sqlite"
+            else {"until": __import__("datetime").datetime(2999, 1, 1, tzinfo=__import__("datetime").UTC)},
+        )
+    )
+    with pytest.raises(WorldBusyError, match="elsewhere"):
+        await step(services, world_id)
+    world = await services.world_service.find(world_id)
+    assert (world.head_version, world.open_tick) == (1, 0), "a refused run leaves nothing behind"
+
+
+async def test_an_owner_that_lost_its_lease_cannot_commit(services, database_url):
+    world_id = await a_world(services, "Gated")
+    gate = Gate()
+    services.world_service.live(world_id).resources.insert(gate)
+    await spawn(services, world_id)
+    running = asyncio.create_task(step(services, world_id))
+    await gate.entered.wait()
+    await services.database.write(
+        lambda connection: connection.execute(sa.text("UPDATE worlds SET lease_epoch = lease_epoch + 1"))
+    )
+    gate.release.set()
+    with pytest.raises(WorldBusyError, match="taken over"):
+        await running
+    assert await rows(services, "SELECT * FROM ticks") == []
+
+
+async def test_another_container_goes_on_where_the_first_stopped(services, database_url):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    await step(services, world_id, 2)
+    waiting = await spawn(services, world_id, x=5.0)
+    async with ServiceContainer(database_url) as other:
+        await step(other, world_id)
+        assert await xs(other, world_id) == {entity_id: 3.0, waiting: 6.0}
+        await step(services, world_id)
+        assert await xs(other, world_id) == {entity_id: 4.0, waiting: 7.0}
+        infos = await other.simulation_service.processors(await other.world_service.find(world_id))
+        assert [(info.name, info.parameters) for info in infos] == [("Stumbling", {"by": 1})]
+
+
+async def test_commits_chain_and_cover_the_commands(services):
+    world_id = await a_world(services, "Stumbling")
+    await spawn(services, world_id)
+    await step(services, world_id, 3)
+    found = await rows(services, "SELECT tick, parent_hash, commit_hash, position FROM ticks ORDER BY tick")
+    assert bytes(found[0].parent_hash) == bytes(32)
+    assert all(bytes(b.parent_hash) == bytes(a.commit_hash) for a, b in itertools.pairwise(found))
+    facts = await rows(
+        services, "SELECT position, payload FROM events WHERE type = 'tick_committed' ORDER BY tick"
+    )
+    assert [row.position for row in facts] == [row.position for row in found]
+    assert [json.loads(row.payload)["commit_hash"] for row in facts] == [
+        bytes(row.commit_hash).hex() for row in found
+    ]
+
+
+async def test_the_same_commands_seed_and_code_give_the_same_state(services):
+    hashes = []
+    for _ in range(2):
+        world_id = await a_world(services, "Stumbling")
+        for x in range(5):
+            await spawn(services, world_id, x=float(x))
+        await step(services, world_id, 3)
+        found = await rows(
+            services,
+            "SELECT t.state_hash FROM ticks t JOIN worlds w USING (world_id) WHERE w.name = :name",
+            name=(await services.world_service.find(world_id)).name,
+        )
+        hashes.append([bytes(row.state_hash) for row in found])
+    assert hashes[0] == hashes[1]
+
+
+async def test_a_column_that_did_not_change_is_stored_once(services):
+    world_id = await a_world(services, "Stumbling")
+    await services.command_service.submit(
+        world_id, CommandRequest("spawn", {}, batch=_batch(pa.table({X: [float(n) for n in range(1000)]})))
+    )
+    await step(services, world_id, 5)
+    ((pages,),) = await rows(services, "SELECT count(*) FROM pages")
+    assert pages == 1 + 1 + 5, "entity ids and y once, x in each of five ticks"
+
+
+def _batch(table):
+    from archetype.core.bulk import encode_batch
+
+    return encode_batch(table)
+
+
+async def test_hooks_hear_of_ticks_and_their_failures_are_not_fatal(services):
+    world_id = await a_world(services, "Stumbling")
+    await spawn(services, world_id)
+    heard = []
+    hooks = services.world_service.live(world_id).hooks
+    hooks.add(PreTick, lambda event: heard.append(("pre", event.tick)))
+    hooks.add(PostTick, lambda event: 1 / 0)
+    hooks.add(PostTick, lambda event: heard.append(("post", event.tick, list(event.results))))
+    await step(services, world_id)
+    assert heard == [("pre", 0), ("post", 1, [("Position",)])]
+
+
+async def test_a_step_is_a_run_of_one_tick_recorded_as_what_it_is(services):
+    world_id = await a_world(services)
+    await step(services, world_id, kind=CommandType.STEP)
+    assert await rows(services, "SELECT type FROM events WHERE type = 'step'") != []
+
+
+async def test_processors_that_wait_for_the_next_tick_are_listed(services):
+    world_id = await a_world(services, "Stumbling")
+    world = await services.world_service.find(world_id)
+    assert [info.name for info in await services.simulation_service.processors(world)] == ["Stumbling"]
+    await send(services, world_id, "remove_processor", {"processor": "Stumbling"}, tick=5)
+    assert len(await services.simulation_service.processors(world)) == 1
+    await send(services, world_id, "remove_processor", {"processor": "Stumbling"})
+    assert await services.simulation_service.processors(world) == []
