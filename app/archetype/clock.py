@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import socket
 import time
@@ -23,13 +24,20 @@ def monotonic_s() -> float:
     return time.perf_counter()
 
 
+# Ids are unique, not secret: a generator of our own spares a system call for each, keeps clear of
+# what scripts do to the global one, and starts anew in a forked process.
+_id_bits = random.Random(os.urandom(32))  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _id_bits.seed(os.urandom(32)))
+
+
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(secrets.token_bytes(10), "big")
+    bits = _id_bits.getrandbits(74)
     value = (milliseconds & (1 << 48) - 1) << 80
-    value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
-    value |= 0b10 << 62 | random & (1 << 62) - 1
+    value |= 0x7 << 76 | bits >> 62 << 64
+    value |= 0b10 << 62 | bits & (1 << 62) - 1
     return UUID(int=value)
 
 

@@ -17,6 +17,11 @@ QUEUE_COMMANDS_MAX = 20_000
 """Commands that may wait; at 15,000 a second this is about what a caller waits for with patience."""
 
 FLUSH_COMMANDS_MAX = 1_000
+FLUSH_SHARE_MIN = 32
+FLUSHERS_MAX = 2
+"""On PostgreSQL, while the server commits one flush, the callers of the other prepare their next commands.
+On SQLite both would run in this process, and only hinder each other."""
+
 FLUSH_BYTES_MAX = 8 * 1024 * 1024
 
 
@@ -46,7 +51,9 @@ class Appender:
         self._queue: deque[_Request] = deque()
         self._queued = 0
         self._queue_max = queue_commands_max
-        self._flusher: asyncio.Task[None] | None = None
+        self._flushers_max = 1 if database.is_sqlite else FLUSHERS_MAX
+        self._flushing = 0
+        self._flushers: set[asyncio.Task[None]] = set()
 
     @property
     def queue_depth(self) -> int:
@@ -69,41 +76,61 @@ class Appender:
         request = _Request(group, expected_version, asyncio.get_running_loop().create_future())
         self._queue.append(request)
         self._queued += len(group)
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush(), name="archetype-appender")
+        self._start_flusher()
         return await request.answers
 
     async def close(self) -> None:
         """Wait until everything that queued is answered."""
-        if self._flusher is not None:
-            await asyncio.shield(self._flusher)
+        while self._flushers:
+            await asyncio.wait(self._flushers)
 
-    async def _flush(self) -> None:
-        while self._queue:
-            # One turn of the loop: callers that were just answered may queue their next, and join this flush.
-            await asyncio.sleep(0)
-            requests = self._take()
-            try:
-                answers = await self._send(requests)
-            except Exception as error:  # noqa: BLE001  it belongs to the callers, whatever it is
-                for request in requests:
-                    if not request.answers.done():
-                        request.answers.set_exception(error)
-                continue
-            start = 0
+    def _start_flusher(self) -> None:
+        if self._flushing < self._flushers_max:
+            self._flushing += 1
+            flusher = asyncio.create_task(self._flush_all(), name="archetype-appender")
+            self._flushers.add(flusher)
+            flusher.add_done_callback(self._flushers.discard)
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._queue:
+                # One turn of the loop: callers that were just answered may queue their next command and
+                # join this flush.
+                await asyncio.sleep(0)
+                requests = self._take()
+                if self._queue:
+                    self._start_flusher()
+                await self._flush(requests)
+        finally:
+            # At once, and not when the task is found to be done: a caller must never count on a flusher
+            # that has seen an empty queue.
+            self._flushing -= 1
+
+    async def _flush(self, requests: Sequence[_Request]) -> None:
+        """Send one flush and answer its callers, each for itself."""
+        try:
+            answers = await self._send(requests)
+        except Exception as error:  # noqa: BLE001  it belongs to the callers, whatever it is
             for request in requests:
-                stop = start + len(request.group)
                 if not request.answers.done():
-                    request.answers.set_result(answers[start:stop])
-                start = stop
-        self._flusher = None
+                    request.answers.set_exception(error)
+            return
+        start = 0
+        for request in requests:
+            stop = start + len(request.group)
+            if not request.answers.done():
+                request.answers.set_result(answers[start:stop])
+            start = stop
 
     def _take(self) -> list[_Request]:
         """Take the next flush off the queue: within the limits, and no command id twice."""
         taken: list[_Request] = []
+        share = len(self._queue)
+        if self._flushing < self._flushers_max and share > FLUSH_SHARE_MIN:
+            share = -(-share // self._flushers_max)  # the rest is for the flusher that is free
         ids: set[UUID] = set()
         count = size_bytes = 0
-        while self._queue:
+        while self._queue and len(taken) < share:
             request = self._queue[0]
             count += len(request.group)
             size_bytes += request.size_bytes
@@ -121,6 +148,8 @@ class Appender:
         return taken
 
     async def _send(self, requests: Sequence[_Request]) -> list[Answer]:
+        if not requests:
+            return []
         groups = [request.group for request in requests]
         expected_version = requests[0].expected_version
         if self._database.is_sqlite:
