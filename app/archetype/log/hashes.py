@@ -18,6 +18,7 @@ __all__ = [
     "HashedEvent",
     "code_hash",
     "commit_hash",
+    "event_digest",
     "event_hash",
     "iso_utc",
     "state_hash",
@@ -60,13 +61,34 @@ def event_hash(event: HashedEvent) -> bytes:
     An absent value is an empty line; a batch stands as the hex SHA-256 of its bytes. PostgreSQL computes
     the same in `event_hash(events)`.
     """
-    batch = hashlib.sha256(event.batch).hexdigest() if event.batch is not None else ""
-    first = "" if event.first_entity_id is None else event.first_entity_id
+    return event_digest(*event)
+
+
+def event_digest(  # noqa: PLR0917  the order is the form's, and `event_hash` passes a whole row
+    position: int,
+    world_id: UUID | str,
+    version: int,
+    event_id: UUID | str,
+    kind: str,
+    type: str,  # noqa: A002
+    schema_version: int,
+    due_tick: int,
+    tick: int,
+    priority: int,
+    actor_id: UUID | str | None,
+    cause_id: UUID | str | None,
+    first_entity_id: int | None,
+    recorded_at: datetime,
+    batch: bytes | None,
+    payload: str,
+) -> bytes:
+    """Hash a log row by its fields in the order of `HashedEvent`, for those who have no need of one."""
+    batch_digest = hashlib.sha256(batch).hexdigest() if batch is not None else ""
+    first = "" if first_entity_id is None else first_entity_id
     text = (
-        f"event:1\n{event.position}\n{event.world_id}\n{event.version}\n{event.event_id}\n{event.kind}\n"
-        f"{event.type}\n{event.schema_version}\n{event.due_tick}\n{event.tick}\n{event.priority}\n"
-        f"{event.actor_id or ''}\n{event.cause_id or ''}\n{first}\n{iso_utc(event.recorded_at)}\n{batch}\n"
-        f"{event.payload}"
+        f"event:1\n{position}\n{world_id}\n{version}\n{event_id}\n{kind}\n{type}\n{schema_version}\n"
+        f"{due_tick}\n{tick}\n{priority}\n{actor_id or ''}\n{cause_id or ''}\n{first}\n"
+        f"{iso_utc(recorded_at)}\n{batch_digest}\n{payload}"
     )
     return hashlib.sha256(text.encode()).digest()
 

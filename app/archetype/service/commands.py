@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from archetype.core.hooks import Hooks, OnComponentAdded, OnComponentRemoved, OnDespawn, OnSpawn
+from archetype.errors import ArchetypeError
 from archetype.log.command import RULES, Command, CommandType
 from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.answers import refusal
@@ -104,18 +105,25 @@ class CommandService:
         expected_version: int | None,
     ) -> list[Receipt]:
         answers = await self._appender.append(commands, expected_version=expected_version)
-        refused = [
-            (command, answer)
-            for command, answer in zip(commands, answers, strict=True)
-            if not answer.status.is_in_log
-        ]
-        if refused:
-            first = next((each for each in refused if each[1].status is not log.Status.ABORTED), refused[0])
-            raise refusal(*first, expected_version)
-        receipts = [_receipt(*pair) for pair in zip(commands, answers, strict=True)]
+        receipts: list[Receipt] = []
+        for command, answer in zip(commands, answers, strict=True):
+            if not answer.status.is_in_log:
+                raise self._refusal(commands, answers, expected_version)
+            receipts.append(_receipt(command, answer))
         if commands and self._worlds.has_hooks(commands[0].world_id):
             await self._fire(self._worlds.live(commands[0].world_id).hooks, receipts, requests)
         return receipts
+
+    def _refusal(
+        self,
+        commands: Sequence[log.NewCommand],
+        answers: Sequence[log.Answer],
+        expected_version: int | None,
+    ) -> ArchetypeError:
+        """Return the error for the first command that was refused for its own sake."""
+        refused = [pair for pair in zip(commands, answers, strict=True) if not pair[1].status.is_in_log]
+        first = next((pair for pair in refused if pair[1].status is not log.Status.ABORTED), refused[0])
+        return refusal(*first, expected_version)
 
     async def _fire(
         self, hooks: Hooks, receipts: Sequence[Receipt], requests: Sequence[CommandRequest]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +18,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from archetype.clock import utc_now
 from archetype.errors import InvalidInputError, SchemaOutdatedError, UnavailableError
 from archetype.store import schema
 
-__all__ = ["Database", "Mapper", "database_now", "parse_url"]
+__all__ = ["Database", "Mapper", "parse_url"]
 
 T = TypeVar("T")
 Mapper = Callable[[Connection], T]
@@ -239,13 +237,6 @@ class _SqliteWriter:
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown()
-
-
-def database_now(connection: Connection) -> datetime:
-    """Return the database's time: of all who write to one database, the one clock that counts."""
-    if connection.dialect.name == "postgresql":
-        return connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-    return utc_now()
 
 
 def _on_connect(engine: sa.Engine, *statements: str) -> None:

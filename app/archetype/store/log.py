@@ -17,9 +17,9 @@ from archetype.clock import new_id, utc_now
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
 from archetype.log.facts import Fact
-from archetype.log.hashes import HashedEvent, event_hash, iso_utc
+from archetype.log.hashes import HashedEvent, event_digest, event_hash, iso_utc
 from archetype.log.lineage import Segment
-from archetype.store.schema import events, log_head, worlds
+from archetype.store.schema import Moment, events, log_head, worlds
 
 __all__ = [
     "APPEND_SQL",
@@ -30,7 +30,6 @@ __all__ = [
     "append",
     "append_parameters",
     "commands_of_tick",
-    "has_commands",
     "history",
     "lock_log",
     "pending",
@@ -74,7 +73,7 @@ class Status(StrEnum):
     @property
     def is_in_log(self) -> bool:
         """Whether the command stands in the log, now or since an earlier try."""
-        return self in {Status.ACCEPTED, Status.DUPLICATE}
+        return self is Status.ACCEPTED or self is Status.DUPLICATE
 
 
 class Answer(NamedTuple):
@@ -106,10 +105,18 @@ class LogRow:
         return json.loads(self.event.payload)
 
 
-def lock_log(connection: Connection) -> None:
-    """Make this transaction the log's only writer until it ends; on SQLite it is that already."""
+_LOCK = sa.text("SELECT clock_timestamp() FROM lock_log()").columns(moment=Moment)
+
+
+def lock_log(connection: Connection) -> datetime:
+    """Make this transaction the log's only writer until it ends, and return the database's time.
+
+    Of all who write to one database, its clock is the one that counts; a SQLite file's writer holds the
+    lock already, and has the clock of its machine.
+    """
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("SELECT lock_log()"))
+        return connection.execute(_LOCK).scalar_one()
+    return utc_now()
 
 
 APPEND_SQL = (
@@ -162,6 +169,7 @@ def append(
 class _Head:
     """The heads of one world while a SQLite append is under way."""
 
+    world_id: str
     version: int
     open_tick: int
     next_entity_id: int
@@ -198,17 +206,18 @@ class _SqliteAppend:
         for command in commands:
             ids.setdefault(command.world_id, []).append(str(command.event_id))
         for world_id, event_ids in ids.items():
+            text = str(world_id)
             row = self._driver.execute(
                 "SELECT head_version, open_tick, next_entity_id, archived_at IS NOT NULL FROM worlds "
                 "WHERE world_id = ?",
-                (str(world_id),),
+                (text,),
             ).fetchone()
-            self._heads[world_id] = _Head(row[0], row[1], row[2], bool(row[3])) if row else None
+            self._heads[world_id] = _Head(text, row[0], row[1], row[2], bool(row[3])) if row else None
             found = self._driver.execute(
                 "SELECT event_id, position, version, tick, first_entity_id, type, payload, due_tick, "
                 "priority, batch FROM events "
                 "WHERE world_id = ? AND event_id IN (SELECT value FROM json_each(?))",
-                (str(world_id), json.dumps(event_ids)),
+                (text, json.dumps(event_ids)),
             )
             for event_id, *stands in found:
                 self._found[world_id, event_id] = stands
@@ -259,26 +268,28 @@ class _SqliteAppend:
         self._position += 1
         head.is_touched = True
         tick = max(command.due_tick, head.open_tick)
-        event = HashedEvent(
-            position=self._position,
-            world_id=command.world_id,
-            version=head.version,
-            event_id=command.event_id,
-            kind="command",
-            type=command.type,
-            schema_version=command.schema_version,
-            due_tick=command.due_tick,
-            tick=tick,
-            priority=command.priority,
-            actor_id=command.actor_id,
-            cause_id=None,
-            first_entity_id=first_id,
-            recorded_at=self._moment,
-            batch=command.batch,
-            payload=command.payload,
-        )
-        self._rows.append(_sqlite_row(event))
+        self._rows.append(self._row(command, head, tick, first_id))
         return Answer(status, self._position, head.version, tick, first_id, *before)
+
+    def _row(self, command: NewCommand, head: _Head, tick: int, first_id: int | None) -> tuple[Any, ...]:
+        """Lay a row out for the driver, in the order of `_SQLITE_COLUMNS`."""
+        fields = (
+            self._position,
+            head.world_id,
+            head.version,
+            str(command.event_id),
+            "command",
+            command.type,
+            command.schema_version,
+            command.due_tick,
+            tick,
+            command.priority,
+            command.actor_id and str(command.actor_id),
+            None,
+            first_id,
+        )
+        digest = event_digest(*fields, self._moment, command.batch, command.payload)
+        return (*fields, iso_utc(self._moment), command.batch, command.payload, digest)
 
     def _write(self) -> None:
         whole = len(self._rows) - len(self._rows) % _ROWS_PER_INSERT
@@ -288,8 +299,8 @@ class _SqliteAppend:
         self._driver.executemany(_SQLITE_INSERT, self._rows[whole:])
         self._driver.execute("UPDATE log_head SET position = ?", (self._position,))
         heads = [
-            (head.version, head.next_entity_id, str(world_id))
-            for world_id, head in self._heads.items()
+            (head.version, head.next_entity_id, head.world_id)
+            for head in self._heads.values()
             if head is not None and head.is_touched
         ]
         self._driver.executemany(
@@ -302,41 +313,29 @@ def _next_free(command: NewCommand, free: int) -> int:
     return command.entity_id + 1 if command.entity_id is not None else free + command.entity_count
 
 
-_COLUMNS = tuple(column.name for column in events.columns)
+_SQLITE_COLUMNS = (*HashedEvent._fields, "hash")
 _ROWS_PER_INSERT = 32
-_ONE_ROW = f"({', '.join('?' * len(_COLUMNS))})"
-_SQLITE_INSERT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES {_ONE_ROW}"
+_ONE_ROW = f"({', '.join('?' * len(_SQLITE_COLUMNS))})"
+_SQLITE_INSERT = f"INSERT INTO events ({', '.join(_SQLITE_COLUMNS)}) VALUES {_ONE_ROW}"
 _SQLITE_INSERT_MANY = f"{_SQLITE_INSERT}{f', {_ONE_ROW}' * (_ROWS_PER_INSERT - 1)}"
 
 
-def _sqlite_row(event: HashedEvent) -> tuple[Any, ...]:
-    return (
-        event.position,
-        str(event.world_id),
-        event.version,
-        str(event.event_id),
-        event.kind,
-        event.type,
-        event.schema_version,
-        event.due_tick,
-        event.tick,
-        event.priority,
-        event.actor_id and str(event.actor_id),
-        event.cause_id and str(event.cause_id),
-        event.first_entity_id,
-        event.payload,
-        event.batch,
-        iso_utc(event.recorded_at),
-        event_hash(event),
-    )
+_ADVANCE = (
+    sa.update(log_head)
+    .values(position=log_head.c.position + sa.bindparam("count"))
+    .returning(log_head.c.position)
+)
 
 
-def record_facts(connection: Connection, world_id: UUID, facts: Sequence[Fact], *, first_version: int) -> int:
+def record_facts(
+    connection: Connection, world_id: UUID, facts: Sequence[Fact], *, first_version: int, moment: datetime
+) -> int:
     """Write facts behind everything in the log and return the position of the first.
 
-    The caller holds the log's lock and has advanced the world's head to cover them.
+    The caller took the log's lock at `moment`, and has advanced the world's head to cover them.
     """
-    position, moment = _advance_log(connection, len(facts))
+    last = connection.execute(_ADVANCE, {"count": len(facts)}).scalar_one()
+    position = last - len(facts) + 1
     rows: list[dict[str, Any]] = []
     for offset, fact in enumerate(facts):
         event = HashedEvent(
@@ -357,22 +356,9 @@ def record_facts(connection: Connection, world_id: UUID, facts: Sequence[Fact], 
             batch=None,
             payload=canonical_json(fact.payload),
         )
-        row = {name: getattr(event, name) for name in _COLUMNS if name != "hash"}
-        rows.append(row | {"hash": event_hash(event)})
+        rows.append(event._asdict() | {"hash": event_hash(event)})
     connection.execute(events.insert(), rows)
     return position
-
-
-_ADVANCE = sa.update(log_head).values(position=log_head.c.position + sa.bindparam("count"))
-_ADVANCE_ON_POSTGRES = _ADVANCE.returning(log_head.c.position, sa.func.clock_timestamp())
-_ADVANCE_ON_SQLITE = _ADVANCE.returning(log_head.c.position, sa.null())
-
-
-def _advance_log(connection: Connection, count: int) -> tuple[int, datetime]:
-    """Take `count` positions; return the first of them and the database's time."""
-    statement = _ADVANCE_ON_POSTGRES if connection.dialect.name == "postgresql" else _ADVANCE_ON_SQLITE
-    last, now = connection.execute(statement, {"count": count}).one()
-    return last - count + 1, now or utc_now()
 
 
 def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[LogRow]:
@@ -411,22 +397,6 @@ def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) 
         events.c.type.in_(types),
     )
     return connection.scalar(statement) or 0
-
-
-_A_COMMAND_OF_TICK = (
-    sa.select(events.c.position)
-    .where(
-        events.c.world_id == sa.bindparam("world"),
-        events.c.tick == sa.bindparam("of_tick"),
-        events.c.kind == "command",
-    )
-    .limit(1)
-)
-
-
-def has_commands(connection: Connection, world_id: UUID, tick: int) -> bool:
-    """Tell whether any command belongs to a tick."""
-    return connection.execute(_A_COMMAND_OF_TICK, {"world": world_id, "of_tick": tick}).first() is not None
 
 
 def history(

@@ -14,9 +14,8 @@ from sqlalchemy.engine import Connection
 from archetype.clock import is_alive
 from archetype.errors import WorldArchivedError, WorldBusyError, WorldNotFoundError
 from archetype.log.facts import Fact, FactType
-from archetype.store.database import database_now
-from archetype.store.log import Answer, NewCommand, append, has_commands, lock_log, record_facts
-from archetype.store.schema import runs, ticks, worlds
+from archetype.store.log import Answer, NewCommand, append, lock_log, record_facts
+from archetype.store.schema import events, runs, ticks, worlds
 from archetype.store.snapshots import SnapshotWrite, write_blobs, write_snapshot
 from archetype.store.worlds import WorldRow, find
 
@@ -174,7 +173,7 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     retry of a command whose run was cut short goes on with it. Raises `WorldBusyError` while another
     living process holds the lease; a refused command is told by its answer, and nothing was written.
     """
-    lock_log(connection)
+    now = lock_log(connection)
     world_id = run.command.world_id
     world = find(connection, world_id)
     (answer,) = append(connection, [[run.command]], run.expected_version)
@@ -183,7 +182,6 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     row = find_run(connection, world_id, run.command.event_id)
     if row is not None and (world.archived_at is not None or not row.is_cut_short):
         return BegunRun(answer, row)
-    now = database_now(connection)
     lease = _take_lease(world, run, now)
     row = _write_run(connection, run, row, from_tick=world.tick, now=now)
     sealed = _seal(connection, world, lease, now=now, version=answer.version) if row.ticks_requested else None
@@ -243,7 +241,7 @@ def _take_lease(world: WorldRow, run: NewRun, now: datetime) -> Lease:
 
 def renew_lease(connection: Connection, world_id: UUID, lease: Lease) -> bool:
     """Hold a lease for longer; False when it belongs to another owner by now."""
-    parameters = _holder(connection, world_id, lease)
+    parameters = _holder(world_id, lease, lock_log(connection))
     return connection.execute(_RENEW_LEASE, parameters).rowcount == 1
 
 
@@ -255,14 +253,19 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     then nothing is written.
     """
     write_blobs(connection, commit.snapshot, commit.code_hash, commit.program)
-    lock_log(connection)
-    head_version, sealed = _advance_world(connection, commit)
+    now = lock_log(connection)
+    head_version, sealed = _advance_world(connection, commit, now)
     first_version = head_version - len(commit.facts) + 1
-    position = record_facts(connection, commit.world_id, commit.facts, first_version=first_version)
+    position = record_facts(
+        connection, commit.world_id, commit.facts, first_version=first_version, moment=now
+    )
     committed = next(i for i, fact in enumerate(commit.facts) if fact.type is FactType.TICK_COMMITTED)
     connection.execute(ticks.insert(), _tick_values(commit, position + committed))
     write_snapshot(connection, commit.world_id, commit.sealed.tick, commit.snapshot)
-    _advance_run(connection, commit.run_id, commit.run_progress, commit.run_end)
+    completed, applied = commit.run_progress
+    connection.execute(_ADVANCE_RUN, {"run": commit.run_id, "completed": completed, "applied": applied})
+    if commit.run_end is not None:
+        _end_run(connection, commit.run_id, commit.run_end, now)
     return sealed
 
 
@@ -274,6 +277,11 @@ _IS_HELD = sa.and_(
 )
 _RENEW_LEASE = sa.update(worlds).where(_IS_HELD).values(lease_until=sa.bindparam("until"))
 _NEW_HEAD = worlds.c.head_version + sa.bindparam("fact_count", type_=sa.BigInteger)
+_HAS_COMMANDS = sa.exists().where(
+    events.c.world_id == sa.bindparam("world"),
+    events.c.tick == sa.bindparam("following"),
+    events.c.kind == "command",
+)
 _ADVANCE_WORLD = (
     sa.update(worlds)
     .where(_IS_HELD, worlds.c.committed_tick == sa.bindparam("before"), worlds.c.archived_at.is_(None))
@@ -284,7 +292,7 @@ _ADVANCE_WORLD = (
         sealed_version=sa.case((sa.bindparam("is_sealing"), _NEW_HEAD), else_=worlds.c.sealed_version),
         lease_until=sa.bindparam("until"),
     )
-    .returning(worlds.c.head_version, worlds.c.next_entity_id)
+    .returning(worlds.c.head_version, worlds.c.next_entity_id, _HAS_COMMANDS.label("has_commands"))
 )
 _ADVANCE_RUN = (
     sa.update(runs)
@@ -300,13 +308,14 @@ _END_RUN = (
 )
 
 
-def _advance_world(connection: Connection, commit: TickCommit) -> tuple[int, Sealed | None]:
+def _advance_world(connection: Connection, commit: TickCommit, now: datetime) -> tuple[int, Sealed | None]:
     tick = commit.sealed.tick
     is_sealing = commit.run_end is None
-    parameters = _holder(connection, commit.world_id, commit.lease) | {
+    parameters = _holder(commit.world_id, commit.lease, now) | {
         "before": tick - 1,
         "tick": tick,
         "open": tick + 1 + is_sealing,
+        "following": tick + 1,
         "fact_count": len(commit.facts),
         "is_sealing": is_sealing,
     }
@@ -315,12 +324,12 @@ def _advance_world(connection: Connection, commit: TickCommit) -> tuple[int, Sea
         raise _refusal(connection, commit.world_id, tick)
     if not is_sealing:
         return row.head_version, None
-    is_input = has_commands(connection, commit.world_id, tick + 1)
-    return row.head_version, Sealed(tick + 1, row.head_version, row.next_entity_id, has_commands=is_input)
+    sealed = Sealed(tick + 1, row.head_version, row.next_entity_id, has_commands=row.has_commands)
+    return row.head_version, sealed
 
 
-def _holder(connection: Connection, world_id: UUID, lease: Lease) -> dict[str, Any]:
-    until = database_now(connection) + timedelta(seconds=lease.ttl_s)
+def _holder(world_id: UUID, lease: Lease, now: datetime) -> dict[str, Any]:
+    until = now + timedelta(seconds=lease.ttl_s)
     return {"world": world_id, "owner": lease.owner, "epoch": lease.epoch, "until": until}
 
 
@@ -359,26 +368,19 @@ def _tick_values(commit: TickCommit, position: int) -> dict[str, Any]:
     }
 
 
-def _advance_run(connection: Connection, run_id: UUID, progress: tuple[int, int], end: RunEnd | None) -> None:
-    completed, applied = progress
-    connection.execute(_ADVANCE_RUN, {"run": run_id, "completed": completed, "applied": applied})
-    if end is not None:
-        _end_run(connection, run_id, end)
-
-
-def _end_run(connection: Connection, run_id: UUID, end: RunEnd) -> None:
+def _end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -> None:
     values = {
         "run": run_id,
         "end_status": end.status,
         "end_error": end.error,
-        "now": database_now(connection),
+        "now": now,
     }
     connection.execute(_END_RUN, values)
 
 
 def finish_run(connection: Connection, world_id: UUID, run_id: UUID, *, end: RunEnd, fact: Fact) -> None:
     """Close a run that ends without committing a further tick, and record it."""
-    lock_log(connection)
+    now = lock_log(connection)
     statement = (
         sa.update(worlds)
         .where(worlds.c.world_id == world_id)
@@ -386,8 +388,8 @@ def finish_run(connection: Connection, world_id: UUID, run_id: UUID, *, end: Run
         .returning(worlds.c.head_version)
     )
     version = connection.execute(statement).scalar_one()
-    record_facts(connection, world_id, [fact], first_version=version)
-    _end_run(connection, run_id, end)
+    record_facts(connection, world_id, [fact], first_version=version, moment=now)
+    _end_run(connection, run_id, end, now)
 
 
 def find_run(connection: Connection, world_id: UUID, event_id: UUID) -> RunRow | None:

@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import CorruptionError, NameTakenError
 from archetype.log.lineage import Lineage
-from archetype.store.database import database_now
 from archetype.store.log import Answer, NewCommand, append, lock_log
 from archetype.store.schema import archetypes, snapshots, ticks, worlds
 
@@ -77,7 +76,7 @@ def create(connection: Connection, world: NewWorld) -> WorldRow:
 
     Raises `NameTakenError` when a live world has the name.
     """
-    lock_log(connection)
+    now = lock_log(connection)
     found = find(connection, world.world_id)
     if (
         found is not None
@@ -98,7 +97,7 @@ def create(connection: Connection, world: NewWorld) -> WorldRow:
         "next_entity_id": world.next_entity_id,
         "seed": world.seed,
         "config": world.config,
-        "created_at": database_now(connection),
+        "created_at": now,
         "lease_epoch": 0,
     }
     taken = find_by_name(connection, world.name)
@@ -162,13 +161,13 @@ _OWNER = sa.case((worlds.c.committed_tick == worlds.c.fork_tick, worlds.c.parent
 
 def archive(connection: Connection, command: NewCommand) -> Answer:
     """Take a world out of service with its last command; its rows stay, its name becomes free."""
-    lock_log(connection)
+    now = lock_log(connection)
     (answer,) = append(connection, [[command]])
     if answer.status.is_in_log:
         connection.execute(
             sa.update(worlds)
             .where(worlds.c.world_id == command.world_id, worlds.c.archived_at.is_(None))
-            .values(archived_at=database_now(connection))
+            .values(archived_at=now)
         )
     return answer
 
