@@ -207,16 +207,18 @@ class Component(BaseModel):
     def _payload_class(cls, name: Any, path: str) -> type[Component]:
         if name is None and cls is not Component:
             return cls
-        where = join_path(path, "type")
         if not isinstance(name, str):
-            raise component_error("Component", [FieldFault(where, "must name a component type")])
+            fault = FieldFault(join_path(path, "type"), "must name a component type")
+            raise component_error("Component", [fault])
         try:
             kind = Component.get_type_by_name(name)
         except ComponentError as exc:
-            raise ComponentError(exc.message, faults=[FieldFault(where, exc.message)], **exc.details) from exc
+            faults = [FieldFault(join_path(path, "type"), exc.message)]
+            raise ComponentError(exc.message, faults=faults, **exc.details) from exc
         wanted: type[Any] = cls
-        if not issubclass(kind, wanted):
-            raise component_error(cls.__name__, [FieldFault(where, f"names {name}, not {cls.__name__}")])
+        if wanted is not Component and not issubclass(kind, wanted):
+            fault = FieldFault(join_path(path, "type"), f"names {name}, not {cls.__name__}")
+            raise component_error(cls.__name__, [fault])
         return kind
 
 
