@@ -216,10 +216,11 @@ async def test_inputs_of_a_step_reach_processors_and_the_log(runtime):
     world = runtime.world("inputs", processors=[Drift(by=1.0)])
     await world.spawn(Position())
     await world.step(wind=0.5)
-    await world.run(config=RunConfig.benchmark(steps=2), wind=0.25)
+    await world.run(config=RunConfig.benchmark(steps=2, trial=3), wind=0.25)
     assert await rows(await world.query(Position), "position__x") == [(4.0,)]
     payloads = [command.payload for command in await world.command_history() if command.type.value == "run"]
-    assert payloads == [{"debug": False, "inputs": {"wind": 0.25}, "num_steps": 2}]
+    described = {"suite": "benchmark", "trial": 3}
+    assert payloads == [{"debug": False, "inputs": {"wind": 0.25}, "metadata": described, "num_steps": 2}]
     with pytest.raises(InvalidInputError, match="no JSON form"):
         await world.step(wind=object())
 
@@ -280,15 +281,18 @@ async def test_a_fork_goes_its_own_way_with_the_processors_and_resources_of_its_
 async def test_hooks_hear_what_is_accepted_and_what_is_committed(runtime):
     world = runtime.world("hooks")
     heard = []
+    told = []
     handles = [
         world.add_hook(kind, lambda event: heard.append(type(event).__name__))
         for kind in (OnSpawn, OnDespawn, OnComponentAdded, PostTick)
     ]
+    handles.append(world.add_hook(OnSpawn, lambda event: told.extend([event.entity_id, *event.components])))
     entity_id = await world.spawn(Position())
     await world.add_components(entity_id, Health())
     await world.despawn(entity_id)
     await world.step()
     assert heard == ["OnSpawn", "OnComponentAdded", "OnDespawn", "PostTick"]
+    assert told == [entity_id, Position()]
     for handle in (*handles, handles[0]):
         world.remove_hook(handle)
     await world.step()

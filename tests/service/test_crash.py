@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
+from archetype.errors import CodeNotLoadedError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.container import ServiceContainer
 from archetype.service.simulation import RunRequest
@@ -15,6 +17,7 @@ from archetype.service.simulation import RunRequest
 WRITER = """
 import asyncio, sys
 from archetype import ArchetypeRuntime
+from archetype.errors import CodeNotLoadedError
 from archetype.examples.movement import MovementProcessor, Position, Velocity
 
 async def main(url):
@@ -70,3 +73,50 @@ async def test_what_was_acknowledged_survives_a_kill_and_the_world_goes_on(datab
             ).all()
         )
         assert positions == list(range(1, len(positions) + 1))
+
+
+VANISHING = """
+import asyncio, sys
+from daft import col
+from archetype import ArchetypeRuntime, AsyncProcessor, Component
+
+class Fog(Component):
+    depth: float = 1.0
+
+class Thickening(AsyncProcessor):
+    components = (Fog,)
+
+    async def process(self, df, **kwargs):
+        return df.with_column("fog__depth", col("fog__depth") + 1.0)
+
+async def main(url):
+    async with ArchetypeRuntime(url) as runtime:
+        world = runtime.world("foggy", processors=[Thickening()])
+        await world.spawn(Fog())
+        await world.run(2)
+
+if __name__ != "weather":
+    from weather import Thickening, Fog, main
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_world_whose_code_is_not_loaded_can_be_read_and_says_what_to_load(database_url, tmp_path):
+    (tmp_path / "weather.py").write_text(VANISHING)
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2] / 'app'}:{tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "weather.py"), database_url],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    async with ServiceContainer(database_url) as services:
+        world = await services.world_service.find("foggy")
+        table = await services.query_service.frame(world, components=["Fog"], ticks=[0, 1])
+        assert table["fog__depth"].to_pylist() == [2.0, 3.0]
+        (info,) = await services.simulation_service.processors(world)
+        assert (info.name, info.module, info.is_loaded) == ("Thickening", "weather", False)
+        with pytest.raises(CodeNotLoadedError, match="--module weather"):
+            await services.simulation_service.run(world.world_id, RunRequest(steps=1))
+        assert (await services.world_service.find("foggy")).committed_tick == 1

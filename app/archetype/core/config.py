@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class RunConfig(BaseModel):
     """One run: a sequence of steps of a world. Without `run_id`, the service assigns one.
 
-    `debug`, `show_rows` and `explain` ask for more to be shown; `suite`, `trial` and `metadata` are kept
-    with the run for its readers.
+    `debug` reaches processors that name it; `suite`, `trial` and `metadata` are recorded with the run's
+    command. The others are accepted so that scripts of archetype-ecs carry over, and change nothing here:
+    every run checks its processors' rows, and reads see the last committed tick.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -35,7 +35,7 @@ class PostTick:
 
 @dataclass(frozen=True)
 class OnSpawn:
-    """An entity was accepted."""
+    """An entity was accepted; of a bulk spawn the components are not repeated here."""
 
     world_id: UUID
     entity_id: int

@@ -132,10 +132,11 @@ class DestroyWorld(Payload):
 
 
 class Step(Payload):
-    """Run one tick; `inputs` reach every processor that names them."""
+    """Run one tick; `inputs` reach every processor that names them, `metadata` is for readers of the log."""
 
     inputs: dict[str, Any] = {}
     debug: bool = False
+    metadata: dict[str, Any] = {}
 
 
 class Run(Step):

@@ -206,10 +206,12 @@ class RuntimeWorld:
         self, kind: CommandType, steps: int, *, debug: bool, config: RunConfig | None, inputs: dict[str, Any]
     ) -> RunResult:
         services = await self._activate()
+        described = {"suite", "trial", "metadata"}
         request = RunRequest(
             steps=steps,
             kind=kind,
             inputs=inputs,
+            metadata=config.model_dump(mode="json", include=described, exclude_none=True) if config else {},
             is_debug=debug or (config is not None and config.debug),
             run_id=config.run_id if config is not None else None,
             actor_id=self._actor_id,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from archetype.core.component import Component
 from archetype.core.hooks import Hooks, OnComponentAdded, OnComponentRemoved, OnDespawn, OnSpawn
 from archetype.errors import ArchetypeError
 from archetype.log.command import RULES, Command, CommandType
@@ -135,16 +136,18 @@ class CommandService:
             world_id, payload = receipt.world_id, request.payload
             entity_id = payload.get("entity_id", 0)
             match CommandType(receipt.type):
-                case CommandType.SPAWN:
-                    components = payload.get("components", [])
+                case CommandType.SPAWN if hooks.has(OnSpawn):
+                    components = [Component.from_payload(each) for each in payload.get("components", [])]
                     for spawned in receipt.entity_ids:
                         await hooks.fire(OnSpawn(world_id, spawned, components))
                 case CommandType.DESPAWN:
                     await hooks.fire(OnDespawn(world_id, entity_id))
                 case CommandType.ADD_COMPONENT:
-                    await hooks.fire(OnComponentAdded(world_id, entity_id, payload["components"]))
+                    components = [Component.from_payload(each) for each in payload["components"]]
+                    await hooks.fire(OnComponentAdded(world_id, entity_id, components))
                 case CommandType.REMOVE_COMPONENT:
-                    await hooks.fire(OnComponentRemoved(world_id, entity_id, payload["component_types"]))
+                    types = [Component.get_type_by_name(name) for name in payload["component_types"]]
+                    await hooks.fire(OnComponentRemoved(world_id, entity_id, types))
                 case _:
                     pass
 

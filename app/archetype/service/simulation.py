@@ -54,6 +54,7 @@ class RunRequest:
     steps: int = 1
     kind: CommandType = CommandType.RUN
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     is_debug: bool = False
     command_id: UUID | None = None
     run_id: UUID | None = None
@@ -309,6 +310,8 @@ class SimulationService:
 
 def _command(world_id: UUID, request: RunRequest) -> NewCommand:
     payload: dict[str, Any] = {"inputs": dict(request.inputs), "debug": request.is_debug}
+    if request.metadata:
+        payload["metadata"] = dict(request.metadata)
     if request.kind is CommandType.RUN:
         payload["num_steps"] = request.steps
     check_payload(request.kind, payload)
