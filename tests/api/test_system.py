@@ -20,7 +20,7 @@ async def test_loaded_types(lite) -> None:
     """The module's classes, with their fields and parameters."""
     kinds = {each["name"]: each for each in (await lite.get("/components")).json()}
     assert kinds["Position"]["module"] == "archetype.examples.movement"
-    assert kinds["Position"]["fields"][0] == {"name": "x", "type": "double", "nullable": False}
+    assert kinds["Position"]["fields"][0] == {"name": "x", "type": "float64", "nullable": False}
     processors = {each["name"]: each for each in (await lite.get("/processors")).json()}
     assert processors["MovementProcessor"]["components"] == ["Position", "Velocity"]
     assert processors["MovementProcessor"]["parameters"] == {}

@@ -293,6 +293,19 @@ async def test_another_living_process_keeps_its_world(services):
     assert (world.head_version, world.open_tick) == (1, 0), "a refused run leaves nothing behind"
 
 
+async def test_a_world_is_free_for_another_process_as_soon_as_its_run_ends(services, database_url):
+    world_id = await a_world(services, "Stumbling")
+    entity_id = await spawn(services, world_id)
+    services.simulation_service._owner = "elsewhere:1:1"
+    await step(services, world_id, 2)
+    with pytest.raises(ProcessorError):
+        await step(services, world_id, inputs={"fail_at": 2})
+    async with ServiceContainer(database_url) as other:
+        await step(other, world_id)
+        assert await xs(other, world_id) == {entity_id: 3.0}
+        assert (await other.world_service.find(world_id)).lease_epoch == 2
+
+
 async def test_an_owner_that_lost_its_lease_cannot_commit(services, database_url):
     world_id = await a_world(services, "Gated")
     gate = Gate()

@@ -311,7 +311,7 @@ _END_RUN = (
 def _advance_world(connection: Connection, commit: TickCommit, now: datetime) -> tuple[int, Sealed | None]:
     tick = commit.sealed.tick
     is_sealing = commit.run_end is None
-    parameters = _holder(commit.world_id, commit.lease, now) | {
+    parameters = _holder(commit.world_id, commit.lease, now, is_kept=is_sealing) | {
         "before": tick - 1,
         "tick": tick,
         "open": tick + 1 + is_sealing,
@@ -328,8 +328,9 @@ def _advance_world(connection: Connection, commit: TickCommit, now: datetime) ->
     return row.head_version, sealed
 
 
-def _holder(world_id: UUID, lease: Lease, now: datetime) -> dict[str, Any]:
-    until = now + timedelta(seconds=lease.ttl_s)
+def _holder(world_id: UUID, lease: Lease, now: datetime, *, is_kept: bool = True) -> dict[str, Any]:
+    """Name a lease, and until when it holds: not a moment longer than its run."""
+    until = now + timedelta(seconds=lease.ttl_s if is_kept else 0)
     return {"world": world_id, "owner": lease.owner, "epoch": lease.epoch, "until": until}
 
 
@@ -384,7 +385,7 @@ def finish_run(connection: Connection, world_id: UUID, run_id: UUID, *, end: Run
     statement = (
         sa.update(worlds)
         .where(worlds.c.world_id == world_id)
-        .values(head_version=worlds.c.head_version + 1)
+        .values(head_version=worlds.c.head_version + 1, lease_until=now)
         .returning(worlds.c.head_version)
     )
     version = connection.execute(statement).scalar_one()

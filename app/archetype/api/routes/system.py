@@ -12,6 +12,7 @@ import archetype
 from archetype.api.metrics import METRICS_MEDIA_TYPE, Metrics
 from archetype.api.problems import problems
 from archetype.api.schemas import ComponentType, FieldType, ProcessorType, ServerInfo, StatusResponse
+from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor
 from archetype.service.container import ServiceContainer
@@ -54,7 +55,7 @@ class SystemRoutes(Controller):
                 name=name,
                 module=kind.__module__,
                 fields=[
-                    FieldType(name=field.name, type=str(field.type), nullable=field.nullable)
+                    FieldType(name=field.name, type=type_name(field.type), nullable=field.nullable)
                     for field in kind.to_pyarrow_schema()
                 ],
             )
