@@ -1,5 +1,6 @@
 """The face for scripts, as the seeds and the README show it."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -242,6 +243,17 @@ async def test_processors_of_a_script_are_adopted_once_and_replaced_when_they_ch
     assert await run(Drift(by=1.0)) == (2.0, ["add_processor"])
     assert await run(Drift(by=10.0)) == (12.0, ["add_processor", "remove_processor", "add_processor"])
     assert (await run())[0] == 22.0, "what a script does not name goes on"
+
+
+async def test_many_who_open_a_world_at_once_make_it_once_with_its_processors(database_url):
+    async def open_it():
+        async with ArchetypeRuntime(database_url) as runtime:
+            await runtime.world("crowded", processors=[Drift(by=1.0), Gift()]).info()
+
+    await asyncio.gather(*(open_it() for _ in range(6)))
+    async with ArchetypeRuntime(database_url) as runtime:
+        types = [command.type.value for command in await runtime.world("crowded").command_history()]
+        assert types == ["create_world", "add_processor", "add_processor"]
 
 
 async def test_processors_come_and_go_as_commands(runtime):

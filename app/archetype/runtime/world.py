@@ -14,13 +14,13 @@ from archetype.core.config import RunConfig, WorldConfig
 from archetype.core.hooks import HookHandle
 from archetype.core.processor import AsyncProcessor
 from archetype.core.resources import Resources
-from archetype.errors import ConflictError, NameTakenError
+from archetype.errors import ConflictError, NameTakenError, VersionConflictError
 from archetype.log.command import Command, CommandType
 from archetype.runtime.actor import ActorCtx
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
-from archetype.service.program import ProcessorRecord
+from archetype.service.program import ProcessorRecord, Program
 from archetype.service.simulation import RunRequest, RunResult
 from archetype.service.worlds import LiveWorld, WorldInfo
 from archetype.store.worlds import WorldRow
@@ -357,8 +357,24 @@ class RuntimeWorld:
         self._tick = row.tick
 
     async def _adopt(self, services: ServiceContainer, row: WorldRow) -> None:
-        """Make the script's processors the world's: replace those whose code or parameters are others now."""
-        program = await services.simulation_service.program(row)
+        """Make the script's processors the world's: replace those whose code or parameters are others now.
+
+        Others may be doing the same, so the changes hold only for the version they were made for.
+        """
+        for processor in self._processors:
+            services.simulation_service.pool.bind(row.world_id, processor)
+        while requests := self._adoptions(await services.simulation_service.program(row)):
+            try:
+                await services.command_service.submit_batch(
+                    row.world_id, requests, actor_id=self._actor_id, expected_version=row.head_version
+                )
+            except VersionConflictError:
+                row = await services.world_service.find(row.world_id)
+            else:
+                return
+
+    def _adoptions(self, program: Program) -> list[CommandRequest]:
+        """Return the commands that bring a program to what this handle was given; none if it is that."""
         wanted = [ProcessorRecord.of(processor) for processor in self._processors]
         requests: list[CommandRequest] = []
         for name in dict.fromkeys(record.name for record in wanted):
@@ -368,17 +384,10 @@ class RuntimeWorld:
                 continue
             if present:
                 requests.append(CommandRequest(CommandType.REMOVE_PROCESSOR, {"processor": name}))
-            requests.extend(
-                CommandRequest(
-                    CommandType.ADD_PROCESSOR,
-                    {"processor": name, "parameters": record.parameters, "priority": record.priority},
-                )
-                for record in given
-            )
-        for processor in self._processors:
-            services.simulation_service.pool.bind(row.world_id, processor)
-        if requests:
-            await services.command_service.submit_batch(row.world_id, requests, actor_id=self._actor_id)
+            for record in given:
+                payload = {"processor": name, "parameters": record.parameters, "priority": record.priority}
+                requests.append(CommandRequest(CommandType.ADD_PROCESSOR, payload))
+        return requests
 
 
 def _payloads(components: Iterable[Component]) -> list[dict[str, Any]]:
