@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archetype.runtime.sync import SyncArchetypeRuntime
     from archetype.runtime.world import RuntimeWorld
     from archetype.service.container import ServiceContainer
-    from archetype.service.simulation import RunResult
+    from archetype.service.runs import RunResult
 
 __all__ = [
     "ActorCtx",
@@ -86,7 +86,7 @@ _HOMES = {
     "archetype.runtime.sync": ("SyncArchetypeRuntime",),
     "archetype.runtime.world": ("RuntimeWorld",),
     "archetype.service.container": ("ServiceContainer",),
-    "archetype.service.simulation": ("RunResult",),
+    "archetype.service.runs": ("RunResult",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -18,7 +18,7 @@ from archetype.examples.movement import MovementProcessor, rows
 from archetype.runtime.world import RuntimeWorld
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 from bench import floors
 from bench.databases import Databases
 from bench.measure import Row, median

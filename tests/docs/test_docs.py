@@ -13,7 +13,7 @@ import yaml
 
 from archetype.core.config import WorldConfig
 from archetype.service.admission import CommandRequest
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 
 ROOT = Path(__file__).parents[2]
 QUERIES = re.findall(

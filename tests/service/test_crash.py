@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from archetype.errors import CodeNotLoadedError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 
 WRITER = """
 import asyncio, sys
@@ -75,8 +75,7 @@ async def test_what_was_acknowledged_survives_a_kill_and_the_world_goes_on(datab
         assert positions == list(range(1, len(positions) + 1))
 
 
-VANISHING = """
-import asyncio, sys
+WEATHER = """
 from daft import col
 from archetype import ArchetypeRuntime, AsyncProcessor, Component
 
@@ -94,18 +93,15 @@ async def main(url):
         world = runtime.world("foggy", processors=[Thickening()])
         await world.spawn(Fog())
         await world.run(2)
-
-if __name__ != "weather":
-    from weather import Thickening, Fog, main
-    asyncio.run(main(sys.argv[1]))
 """
 
 
 async def test_a_world_whose_code_is_not_loaded_can_be_read_and_says_what_to_load(database_url, tmp_path):
-    (tmp_path / "weather.py").write_text(VANISHING)
+    (tmp_path / "weather.py").write_text(WEATHER)
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2] / 'app'}:{tmp_path}"}
+    code = "import asyncio, sys, weather; asyncio.run(weather.main(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "weather.py"), database_url],
+        [sys.executable, "-c", code, database_url],
         env=environment,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from archetype.errors import ComponentError, CorruptionError, EntityNotFoundErro
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 
 
 async def a_world(services, count=3, steps=3):

@@ -26,7 +26,7 @@ from archetype.examples.movement import Position
 from archetype.log.command import CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 
 X = "position__x"
 

@@ -11,7 +11,7 @@ from archetype.errors import NameTakenError, PayloadError, TickNotFoundError, Wo
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest
+from archetype.service.runs import RunRequest
 
 
 async def create(services, name="demo", **options):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
-from archetype.store.log import NewCommand, Status, append, commands_of_tick, history
+from archetype.store.append import NewCommand, Status, append
+from archetype.store.log import commands_of_tick, history
 from archetype.store.schema import events, log_head
 from archetype.store.worlds import NewWorld, archive, create, find, lineage
 

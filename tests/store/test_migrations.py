@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from archetype.clock import new_id
 from archetype.errors import SchemaOutdatedError
 from archetype.store import migrate, schema
+from archetype.store.append import NewCommand
 from archetype.store.database import Database
-from archetype.store.log import NewCommand
 from archetype.store.worlds import NewWorld, create
 
 VIEWS = {"command_log", "audit_trail", "world_tree", "tick_log", "storage_use"}

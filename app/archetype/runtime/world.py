@@ -21,7 +21,7 @@ from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
 from archetype.service.program import ProcessorRecord, Program
-from archetype.service.simulation import RunRequest, RunResult
+from archetype.service.runs import RunRequest, RunResult
 from archetype.service.worlds import LiveWorld, WorldInfo
 from archetype.store.worlds import WorldRow
 

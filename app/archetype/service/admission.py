@@ -24,7 +24,7 @@ from archetype.log import payloads
 from archetype.log.canonical import canonical_json
 from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
 from archetype.service.program import ProcessorRecord
-from archetype.store.log import NewCommand
+from archetype.store.append import NewCommand
 
 __all__ = ["BATCH_COMMANDS_MAX", "CommandRequest", "admit", "admit_all"]
 
@@ -161,7 +161,7 @@ def _remove_component(model: payloads.RemoveComponent) -> _Normal:
 def _add_processor(model: payloads.AddProcessor) -> _Normal:
     try:
         processor = AsyncProcessor.from_recorded(model.processor, model.parameters)
-    except CodeNotLoadedError as error:
+    except (CodeNotLoadedError, ComponentError) as error:
         raise PayloadError(error.message, faults=[FieldFault("payload.processor", error.message)]) from error
     except InvalidInputError as error:
         raise PayloadError(error.message, faults=[FieldFault("payload.parameters", error.message)]) from error

@@ -10,7 +10,7 @@ from archetype.errors import (
     WorldArchivedError,
     WorldNotFoundError,
 )
-from archetype.store.log import Answer, NewCommand, Status
+from archetype.store.append import Answer, NewCommand, Status
 
 __all__ = ["refusal"]
 

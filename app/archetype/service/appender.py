@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from archetype.errors import OverloadedError
+from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
 from archetype.store.database import Database
-from archetype.store.log import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
 
 __all__ = ["Appender"]
 

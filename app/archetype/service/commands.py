@@ -18,6 +18,7 @@ from archetype.service.answers import refusal
 from archetype.service.appender import Appender
 from archetype.service.worlds import WorldService
 from archetype.store import log
+from archetype.store.append import Answer, NewCommand, Status
 from archetype.store.database import Database
 
 __all__ = ["CommandService", "HistoryEntry", "Receipt"]
@@ -101,7 +102,7 @@ class CommandService:
 
     async def _append(
         self,
-        commands: Sequence[log.NewCommand],
+        commands: Sequence[NewCommand],
         requests: Sequence[CommandRequest],
         expected_version: int | None,
     ) -> list[Receipt]:
@@ -117,13 +118,13 @@ class CommandService:
 
     def _refusal(
         self,
-        commands: Sequence[log.NewCommand],
-        answers: Sequence[log.Answer],
+        commands: Sequence[NewCommand],
+        answers: Sequence[Answer],
         expected_version: int | None,
     ) -> ArchetypeError:
         """Return the error for the first command that was refused for its own sake."""
         refused = [pair for pair in zip(commands, answers, strict=True) if not pair[1].status.is_in_log]
-        first = next((pair for pair in refused if pair[1].status is not log.Status.ABORTED), refused[0])
+        first = next((pair for pair in refused if pair[1].status is not Status.ABORTED), refused[0])
         return refusal(*first, expected_version)
 
     async def _fire(
@@ -171,7 +172,7 @@ class CommandService:
         )
 
 
-def _receipt(command: log.NewCommand, answer: log.Answer) -> Receipt:
+def _receipt(command: NewCommand, answer: Answer) -> Receipt:
     count = 1 if command.entity_id is not None else command.entity_count
     return Receipt(
         command_id=command.event_id,
@@ -183,7 +184,7 @@ def _receipt(command: log.NewCommand, answer: log.Answer) -> Receipt:
         priority=command.priority,
         first_entity_id=answer.first_entity_id,
         entity_count=count,
-        is_duplicate=answer.status is log.Status.DUPLICATE,
+        is_duplicate=answer.status is Status.DUPLICATE,
     )
 
 

@@ -35,12 +35,16 @@ class ServiceContainer:
     async def open(self) -> None:
         """Make sure that the schema is there: an empty SQLite file gets it, any other database must have it.
 
-        Raises `SchemaOutdatedError`, which says what to run, and `UnavailableError`.
+        Raises `SchemaOutdatedError`, which says what to run, and `UnavailableError`; then nothing stays open.
         """
         configure_daft()
-        if self.database.is_sqlite and await self.database.revision() != REVISION:
-            await self._prepare_sqlite()
-        await self.database.require_schema()
+        try:
+            if self.database.is_sqlite and await self.database.revision() != REVISION:
+                await self._prepare_sqlite()
+            await self.database.require_schema()
+        except BaseException:
+            await self.database.close()
+            raise
 
     async def _prepare_sqlite(self) -> None:
         if await self.database.revision() is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,20 +14,31 @@ from archetype.core.archetype import Archetype
 from archetype.core.state import ArchetypeTable, WorldState
 from archetype.core.tick import snapshot_rows as rows_with_tombstones
 from archetype.errors import CorruptionError
-from archetype.log.hashes import GENESIS, ArchetypeDigest, state_hash
-from archetype.log.lineage import Lineage
+from archetype.log.hashes import GENESIS, ArchetypeDigest, commit_hash, state_hash
 from archetype.log.pages import Page, array_pages, decode_page
+from archetype.service.inputs import TickInputs
 from archetype.service.program import Program
 from archetype.store.snapshots import (
     SnapshotRow,
     SnapshotWrite,
+    StoredPage,
     program_document,
     read_pages,
     snapshot_rows,
 )
-from archetype.store.ticks import tick_row
+from archetype.store.ticks import TickRow, tick_row
 
-__all__ = ["Projection", "Snapshot", "decode_column", "load_projection", "take_snapshot"]
+__all__ = [
+    "Projection",
+    "Snapshot",
+    "StoredTick",
+    "active_only",
+    "decode_column",
+    "newborn",
+    "project",
+    "read_tick",
+    "take_snapshot",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +73,82 @@ class Projection:
     stored: StoredColumns
     stored_code: bytes | None
 
+    def after_tick(self, state: WorldState, snapshot: Snapshot, inputs: TickInputs) -> Projection:
+        """Return the projection that the next tick leads to, with its commit hash."""
+        tick = self.committed_tick + 1
+        digest = commit_hash(
+            parent=self.commit_hash,
+            tick=tick,
+            command_hashes=(row.hash for row in inputs.commands),
+            state=snapshot.state_hash,
+            code=inputs.program.hash,
+        )
+        return Projection(
+            world_id=self.world_id,
+            committed_tick=tick,
+            commit_hash=digest,
+            state=state,
+            program=inputs.program,
+            stored=snapshot.stored,
+            stored_code=inputs.program.hash,
+        )
 
-def load_projection(
-    connection: Connection, world_id: UUID, committed_tick: int, lineage: Lineage
-) -> Projection:
-    """Read a world's state after a tick from its snapshot; every page is checked on the way.
 
-    Raises `CorruptionError` when a tick, page or program is missing or does not match its hash.
-    """
-    if committed_tick < 0:
-        return Projection(world_id, committed_tick, GENESIS, WorldState.empty(), Program(), {}, None)
-    owner_id = lineage.owner_of(committed_tick)
-    row = tick_row(connection, owner_id, committed_tick)
+@dataclass(frozen=True)
+class StoredTick:
+    """All that the database holds of a tick, unchecked: its row, its snapshot and pages, and its program."""
+
+    row: TickRow
+    snapshot: Sequence[SnapshotRow]
+    pages: Sequence[StoredPage]
+    program: str
+
+
+def read_tick(connection: Connection, owner_id: UUID, tick: int) -> StoredTick:
+    """Read a tick with its whole state; `CorruptionError` if a part of it is missing."""
+    row = tick_row(connection, owner_id, tick)
     if row is None:
-        msg = f"tick {committed_tick} of world {owner_id} is missing"
-        raise CorruptionError(msg, world_id=str(owner_id), tick=committed_tick)
-    rows = snapshot_rows(connection, owner_id, committed_tick)
-    hashes = {page for each in rows for listed in each.pages.values() for page in listed}
-    pages = read_pages(connection, hashes)
+        msg = f"tick {tick} of world {owner_id} is missing"
+        raise CorruptionError(msg, world_id=str(owner_id), tick=tick)
+    rows = snapshot_rows(connection, owner_id, tick)
+    pages = read_pages(
+        connection, {page for each in rows for listed in each.pages.values() for page in listed}
+    )
+    return StoredTick(row, rows, pages, program_document(connection, row.code_hash))
+
+
+def newborn(world_id: UUID) -> Projection:
+    """Return a root world before its first tick."""
+    return Projection(world_id, -1, GENESIS, WorldState.empty(), Program(), {}, None)
+
+
+def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
+    """Build a world's state after a stored tick; every page is checked on the way.
+
+    Raises `CorruptionError` that names the page or tick which does not match its hash.
+    """
+    row = stored_tick.row
+    pages = {page.page_hash: page.checked() for page in stored_tick.pages}
     tables: list[ArchetypeTable] = []
     stored: dict[tuple[bytes, str], _StoredColumn] = {}
-    for each in rows:
+    for each in stored_tick.snapshot:
         columns = {name: decode_column(listed, pages) for name, listed in each.pages.items()}
         table = _active_table(each, columns)
         tables.append(table)
         if "is_active" not in columns:
             for name, listed in each.pages.items():
                 stored[each.archetype.archetype_id, name] = _StoredColumn(table.array(name), tuple(listed))
-    if state_hash(map(_digest, rows)) != bytes(row.state_hash):
-        msg = f"the snapshot of tick {committed_tick} of world {owner_id} does not match its state hash"
-        raise CorruptionError(msg, world_id=str(owner_id), tick=committed_tick)
-    program = Program.from_document(program_document(connection, bytes(row.code_hash)))
-    state = WorldState.of(tables)
+    if state_hash(map(_digest, stored_tick.snapshot)) != row.state_hash:
+        msg = f"the snapshot of tick {row.tick} of world {row.world_id} does not match its state hash"
+        raise CorruptionError(msg, world_id=str(row.world_id), tick=row.tick)
     return Projection(
-        world_id, committed_tick, bytes(row.commit_hash), state, program, stored, bytes(row.code_hash)
+        world_id=world_id,
+        committed_tick=row.tick,
+        commit_hash=row.commit_hash,
+        state=WorldState.of(tables),
+        program=Program.from_document(stored_tick.program),
+        stored=stored,
+        stored_code=row.code_hash,
     )
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
-from archetype.core.changes import Rejection
 from archetype.core.execute import TickContext
 from archetype.core.hooks import PostTick, PreTick
 from archetype.core.tick import ComputedTick, compute_tick
@@ -23,69 +20,26 @@ from archetype.errors import (
     WorldArchivedError,
     WorldBusyError,
 )
-from archetype.log.canonical import canonical_json
-from archetype.log.command import CommandType, check_payload
-from archetype.log.facts import Fact, FactType
-from archetype.log.hashes import commit_hash
+from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.inputs import TickInputs, read_inputs
 from archetype.service.processors import ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
-from archetype.service.projection import Projection, Snapshot, take_snapshot
+from archetype.service.projection import Projection, take_snapshot
+from archetype.service.runs import ActiveRun, RunRequest, RunResult, run_command, tick_facts
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import ticks as store
 from archetype.store.database import Database
-from archetype.store.log import LogRow, NewCommand, commands_of_tick, pending
+from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.snapshots import program_document
 from archetype.store.worlds import WorldRow
 
-__all__ = ["RunRequest", "RunResult", "SimulationService"]
+__all__ = ["SimulationService"]
 
 LEASE_TTL_S = 10.0
 """How long a dead owner on another machine keeps a world from the others."""
 
 Progress = Callable[[int], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What a caller asks for: `inputs` are JSON values that reach every processor which names them."""
-
-    steps: int = 1
-    kind: CommandType = CommandType.RUN
-    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    is_debug: bool = False
-    command_id: UUID | None = None
-    run_id: UUID | None = None
-    actor_id: UUID | None = None
-    expected_version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What a run did; `final_tick` is the number of the next tick to run."""
-
-    run_id: UUID
-    world_id: UUID
-    ticks_completed: int
-    commands_applied: int
-    commands_rejected: int
-    final_tick: int
-
-
-@dataclass(slots=True)
-class _Run:
-    """A run under way in this process."""
-
-    run_id: UUID
-    request: RunRequest
-    lease: store.Lease
-    inputs: Mapping[str, Any]
-    world: WorldRow
-    applied: int = 0
-    rejected: int = 0
-    completed: int = 0
 
 
 class SimulationService:
@@ -144,9 +98,9 @@ class SimulationService:
 
     async def _begin(
         self, world_id: UUID, request: RunRequest
-    ) -> tuple[_Run, store.Sealed | None] | RunResult:
+    ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
-        command = _command(world_id, request)
+        command = run_command(world_id, request)
         new_run = store.NewRun(
             run_id=request.run_id or new_id(),
             command=command,
@@ -161,7 +115,7 @@ class SimulationService:
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
-        run = _Run(
+        run = ActiveRun(
             row.run_id,
             request,
             begun.lease,
@@ -174,7 +128,8 @@ class SimulationService:
             run.rejected = await self._database.read(lambda connection: store.rejected_count(connection, row))
         return run, begun.sealed
 
-    async def _tick(self, live: LiveWorld, run: _Run, sealed: store.Sealed) -> store.Sealed | None:
+    async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> store.Sealed | None:
+        """Compute and commit one sealed tick; return the next one, sealed, if the run goes on."""
         started_at, start = utc_now(), monotonic_s()
         projection = await self._worlds.project(live, sealed.tick - 1)
         inputs = await self._read_inputs(projection, sealed)
@@ -196,24 +151,17 @@ class SimulationService:
             take_snapshot, computed.state, computed.tombstones, projection.stored
         )
         rejections = (*inputs.rejections, *computed.rejections)
-        digest = commit_hash(
-            parent=projection.commit_hash,
-            tick=sealed.tick,
-            command_hashes=(row.hash for row in inputs.commands),
-            state=snapshot.state_hash,
-            code=inputs.program.hash,
-        )
-        run.completed += 1
-        run.rejected += len(rejections)
-        run.applied += inputs.queued_count - len(rejections)
-        is_last = run.completed == run.request.steps or self._is_stopping
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
+        is_last = after.completed == run.request.steps or self._is_stopping
+        following = projection.after_tick(computed.state, snapshot, inputs)
+        facts = tick_facts(inputs, rejections, following)
         commit = store.TickCommit(
             world_id=live.world_id,
             sealed=sealed,
             lease=run.lease,
             run_id=run.run_id,
             parent_hash=projection.commit_hash,
-            commit_hash=digest,
+            commit_hash=following.commit_hash,
             state_hash=snapshot.state_hash,
             code_hash=inputs.program.hash,
             program=None if inputs.program.hash == projection.stored_code else inputs.program.document,
@@ -223,17 +171,18 @@ class SimulationService:
             started_at=started_at,
             compute_ms=(computed_at - start) * 1000,
             persist_ms=(monotonic_s() - computed_at) * 1000,
-            facts=_facts(run, sealed.tick, inputs, rejections, computed, digest, is_last=is_last),
+            facts=[*facts, after.finished(sealed.tick, after.end)] if is_last else facts,
             snapshot=snapshot.writes,
-            run_progress=(run.completed, run.applied),
-            run_end=_end(run) if is_last else None,
+            run_progress=(after.completed, after.applied),
+            run_end=after.end if is_last else None,
         )
-        following = await self._database.write(lambda connection: store.commit_tick(connection, commit))
-        run.world = replace(run.world, committed_tick=sealed.tick)
-        live.projection = _advance(projection, sealed.tick, digest, computed, snapshot, inputs.program)
+        next_sealed = await self._database.write(lambda connection: store.commit_tick(connection, commit))
+        run.advance(after, committed_tick=sealed.tick)
+        live.projection = following
         if live.hooks.has(PostTick):
-            await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, _results(computed)))
-        return following
+            results = {table.archetype.components: table.rows for table in computed.state}
+            await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
+        return next_sealed
 
     async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
         if not sealed.has_commands:
@@ -243,7 +192,7 @@ class SimulationService:
         )
         return await asyncio.to_thread(read_inputs, rows, projection.program)
 
-    async def _keep_lease(self, run: _Run, computing: Awaitable[ComputedTick]) -> ComputedTick:
+    async def _keep_lease(self, run: ActiveRun, computing: Awaitable[ComputedTick]) -> ComputedTick:
         """Compute a tick, however long it takes, and hold the world's lease meanwhile."""
         task = asyncio.ensure_future(computing)
         try:
@@ -260,10 +209,10 @@ class SimulationService:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _fail(self, run: _Run, reason: str) -> None:
+    async def _fail(self, run: ActiveRun, reason: str) -> None:
         end = store.RunEnd("failed", reason)
         tick = run.world.committed_tick + 1
-        fact = Fact(FactType.RUN_FINISHED, tick, _finish_payload(run, end))
+        fact = run.finished(tick, end)
         await self._database.write(
             lambda connection: store.finish_run(
                 connection, run.world.world_id, run.run_id, end=end, fact=fact
@@ -306,90 +255,3 @@ class SimulationService:
 
         program, rows = await self._database.read(fetch)
         return read_inputs([row for row in rows if row.event.tick <= tick + 1], program).program
-
-
-def _command(world_id: UUID, request: RunRequest) -> NewCommand:
-    payload: dict[str, Any] = {"inputs": dict(request.inputs), "debug": request.is_debug}
-    if request.metadata:
-        payload["metadata"] = dict(request.metadata)
-    if request.kind is CommandType.RUN:
-        payload["num_steps"] = request.steps
-    check_payload(request.kind, payload)
-    return NewCommand(
-        event_id=request.command_id or new_id(),
-        world_id=world_id,
-        type=request.kind.value,
-        payload=canonical_json(payload),
-        actor_id=request.actor_id,
-    )
-
-
-def _facts(
-    run: _Run,
-    tick: int,
-    inputs: TickInputs,
-    rejections: Sequence[Rejection],
-    computed: ComputedTick,
-    digest: bytes,
-    *,
-    is_last: bool,
-) -> list[Fact]:
-    by_version = {row.event.version: row.event for row in inputs.commands}
-    facts = [
-        Fact(
-            FactType.COMMAND_REJECTED,
-            tick,
-            {"version": each.version, "code": each.code, "reason": each.reason},
-            cause_id=by_version[each.version].event_id,
-        )
-        for each in rejections
-    ]
-    committed = {
-        "commit_hash": digest.hex(),
-        "entity_count": computed.state.entity_count,
-        "commands_applied": inputs.queued_count - len(rejections),
-        "commands_rejected": len(rejections),
-    }
-    facts.append(Fact(FactType.TICK_COMMITTED, tick, committed))
-    if is_last:
-        facts.append(Fact(FactType.RUN_FINISHED, tick, _finish_payload(run, _end(run))))
-    return facts
-
-
-def _end(run: _Run) -> store.RunEnd:
-    if run.completed < run.request.steps:
-        return store.RunEnd("stopped", "the server stopped")
-    return store.RunEnd("completed")
-
-
-def _finish_payload(run: _Run, end: store.RunEnd) -> dict[str, Any]:
-    payload: dict[str, Any] = {
-        "run_id": str(run.run_id),
-        "status": end.status,
-        "ticks_completed": run.completed,
-        "commands_applied": run.applied,
-    }
-    return payload if end.error is None else payload | {"error": end.error}
-
-
-def _advance(
-    projection: Projection,
-    tick: int,
-    digest: bytes,
-    computed: ComputedTick,
-    snapshot: Snapshot,
-    program: Program,
-) -> Projection:
-    return Projection(
-        world_id=projection.world_id,
-        committed_tick=tick,
-        commit_hash=digest,
-        state=computed.state,
-        program=program,
-        stored=snapshot.stored,
-        stored_code=program.hash,
-    )
-
-
-def _results(computed: ComputedTick) -> dict[tuple[str, ...], Any]:
-    return {table.archetype.components: table.rows for table in computed.state}

@@ -19,10 +19,10 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
 from archetype.service.answers import refusal
-from archetype.service.projection import Projection, load_projection
+from archetype.service.projection import Projection, newborn, project, read_tick
 from archetype.store import worlds as store
+from archetype.store.append import NewCommand
 from archetype.store.database import Database
-from archetype.store.log import NewCommand
 from archetype.store.ticks import tick_row
 
 __all__ = ["LiveWorld", "WorldInfo", "WorldService"]
@@ -216,13 +216,17 @@ class WorldService:
     async def project(self, live: LiveWorld, committed_tick: int) -> Projection:
         """Return the state after a tick, from memory if it is there, else from its snapshot."""
         projection = live.projection
-        if projection is None or projection.committed_tick != committed_tick:
-            lineage = await self.lineage(live.world_id)
-            projection = await self._database.read(
-                lambda connection: load_projection(connection, live.world_id, committed_tick, lineage)
+        if projection is not None and projection.committed_tick == committed_tick:
+            return projection
+        if committed_tick < 0:
+            live.projection = newborn(live.world_id)
+        else:
+            owner_id = (await self.lineage(live.world_id)).owner_of(committed_tick)
+            stored = await self._database.read(
+                lambda connection: read_tick(connection, owner_id, committed_tick)
             )
-            live.projection = projection
-        return projection
+            live.projection = await asyncio.to_thread(project, live.world_id, stored)
+        return live.projection
 
     def _forget_idle(self) -> None:
         """Drop the state of the worlds not used for longest; their hooks and resources stay."""

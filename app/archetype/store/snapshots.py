@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from archetype.store.schema import archetypes, pages, programs, snapshots
 __all__ = [
     "SnapshotRow",
     "SnapshotWrite",
+    "StoredPage",
     "program_document",
     "read_pages",
     "snapshot_rows",
@@ -130,40 +131,47 @@ def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[Sna
     return rows
 
 
-def read_pages(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, bytes]:
-    """Return the bytes of these pages, each checked against its name.
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A page as its row says, not yet checked."""
 
-    Raises `CorruptionError` that names the first page which is missing or does not match.
+    page_hash: bytes
+    codec: str
+    data: Any
+
+    def checked(self) -> bytes:
+        """Return the page's bytes; `CorruptionError` names it where they do not match its name."""
+        name = self.page_hash.hex()
+        if self.codec != "plain":
+            msg = f"page {name} has the codec {self.codec!r}, which this release cannot read; upgrade it"
+            raise CorruptionError(msg, page=name)
+        # SQLite keeps whatever type was written: text in a blob's place is damage too.
+        data = self.data if isinstance(self.data, bytes) else b""
+        if hashlib.sha256(data).digest() != self.page_hash:
+            msg = f"page {name} does not match its hash: it was edited or damaged"
+            raise CorruptionError(msg, page=name)
+        return data
+
+
+def read_pages(connection: Connection, hashes: Collection[bytes]) -> list[StoredPage]:
+    """Return these pages; who uses one checks it, away from the event loop.
+
+    Raises `CorruptionError` that names the first page which is missing.
     """
     wanted = sorted(hashes)
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, StoredPage] = {}
     for start in range(0, len(wanted), _PAGES_PER_STATEMENT):
         part = wanted[start : start + _PAGES_PER_STATEMENT]
         statement = sa.select(pages.c.page_hash, pages.c.codec, pages.c.data).where(
             pages.c.page_hash.in_(part)
         )
-        found.update(_checked(connection.execute(statement)))
+        for row in connection.execute(statement):
+            found[bytes(row.page_hash)] = StoredPage(bytes(row.page_hash), row.codec, row.data)
     for page_hash in wanted:
         if page_hash not in found:
             msg = f"page {page_hash.hex()} is missing: restore it from a backup or another copy"
             raise CorruptionError(msg, page=page_hash.hex())
-    return found
-
-
-def _checked(rows: Iterable[Any]) -> dict[bytes, bytes]:
-    result: dict[bytes, bytes] = {}
-    for row in rows:
-        name = bytes(row.page_hash)
-        if row.codec != "plain":
-            msg = f"page {name.hex()} has the codec {row.codec!r}, which this release cannot read; upgrade it"
-            raise CorruptionError(msg, page=name.hex())
-        # SQLite keeps whatever type was written: text in a blob's place is damage too.
-        data = row.data if isinstance(row.data, bytes) else b""
-        if hashlib.sha256(data).digest() != name:
-            msg = f"page {name.hex()} does not match its hash: it was edited or damaged"
-            raise CorruptionError(msg, page=name.hex())
-        result[name] = data
-    return result
+    return list(found.values())
 
 
 def program_document(connection: Connection, code_hash: bytes) -> str:

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 from archetype.clock import is_alive
 from archetype.errors import WorldArchivedError, WorldBusyError, WorldNotFoundError
 from archetype.log.facts import Fact, FactType
-from archetype.store.log import Answer, NewCommand, append, lock_log, record_facts
+from archetype.store.append import Answer, NewCommand, append, lock_log
+from archetype.store.log import record_facts
 from archetype.store.schema import events, runs, ticks, worlds
 from archetype.store.snapshots import SnapshotWrite, write_blobs, write_snapshot
 from archetype.store.worlds import WorldRow, find

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import CorruptionError, NameTakenError
 from archetype.log.lineage import Lineage
-from archetype.store.log import Answer, NewCommand, append, lock_log
+from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.schema import archetypes, snapshots, ticks, worlds
 
 __all__ = [

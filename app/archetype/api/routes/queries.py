@@ -19,7 +19,8 @@ from archetype.api.schemas import ComponentRows, StateResponse
 from archetype.core.component import Component
 from archetype.errors import ComponentError, FieldFault
 from archetype.service.container import ServiceContainer
-from archetype.service.queries import Selection, TableSlice, json_rows
+from archetype.service.frames import TableSlice, json_rows
+from archetype.service.queries import Selection
 from archetype.store.worlds import WorldRow
 
 __all__ = ["QueryRoutes"]

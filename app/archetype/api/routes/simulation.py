@@ -22,7 +22,7 @@ from archetype.api.schemas import RunRequest as RunIn
 from archetype.api.submitting import Submitter
 from archetype.log.command import CommandType
 from archetype.service.container import ServiceContainer
-from archetype.service.simulation import RunRequest, RunResult
+from archetype.service.runs import RunRequest, RunResult
 
 __all__ = ["SimulationRoutes"]
 

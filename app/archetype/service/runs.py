@@ -1,0 +1,134 @@
+"""Runs: what is asked for, how far one has come, and what its ticks record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from archetype.clock import new_id
+from archetype.core.changes import Rejection
+from archetype.log.canonical import canonical_json
+from archetype.log.command import CommandType, check_payload
+from archetype.log.facts import Fact, FactType
+from archetype.service.inputs import TickInputs
+from archetype.service.projection import Projection
+from archetype.store.append import NewCommand
+from archetype.store.ticks import Lease, RunEnd
+from archetype.store.worlds import WorldRow
+
+__all__ = ["ActiveRun", "RunRequest", "RunResult", "run_command", "tick_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller asks for: `inputs` are JSON values that reach every processor which names them."""
+
+    steps: int = 1
+    kind: CommandType = CommandType.RUN
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_debug: bool = False
+    command_id: UUID | None = None
+    run_id: UUID | None = None
+    actor_id: UUID | None = None
+    expected_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run did; `final_tick` is the number of the next tick to run."""
+
+    run_id: UUID
+    world_id: UUID
+    ticks_completed: int
+    commands_applied: int
+    commands_rejected: int
+    final_tick: int
+
+
+@dataclass(slots=True)
+class ActiveRun:
+    """A run under way in this process."""
+
+    run_id: UUID
+    request: RunRequest
+    lease: Lease
+    inputs: Mapping[str, Any]
+    world: WorldRow
+    applied: int = 0
+    rejected: int = 0
+    completed: int = 0
+
+    @property
+    def end(self) -> RunEnd:
+        """How the run ends if it ends now."""
+        if self.completed < self.request.steps:
+            return RunEnd("stopped", "the server stopped")
+        return RunEnd("completed")
+
+    def finished(self, tick: int, end: RunEnd) -> Fact:
+        """Return the fact that the run ended, in this tick."""
+        payload: dict[str, Any] = {
+            "run_id": str(self.run_id),
+            "status": end.status,
+            "ticks_completed": self.completed,
+            "commands_applied": self.applied,
+        }
+        return Fact(
+            FactType.RUN_FINISHED, tick, payload if end.error is None else payload | {"error": end.error}
+        )
+
+    def after_tick(self, applied: int, rejected: int) -> ActiveRun:
+        """Return the run with one more tick and its commands, as it will be once that is committed."""
+        return replace(
+            self,
+            completed=self.completed + 1,
+            applied=self.applied + applied,
+            rejected=self.rejected + rejected,
+        )
+
+    def advance(self, after: ActiveRun, *, committed_tick: int) -> None:
+        """Take over what is committed now."""
+        self.completed, self.applied, self.rejected = after.completed, after.applied, after.rejected
+        self.world = replace(self.world, committed_tick=committed_tick)
+
+
+def run_command(world_id: UUID, request: RunRequest) -> NewCommand:
+    """Return the step or run command that a request stands for; what does not fit raises `PayloadError`."""
+    payload: dict[str, Any] = {"inputs": dict(request.inputs), "debug": request.is_debug}
+    if request.metadata:
+        payload["metadata"] = dict(request.metadata)
+    if request.kind is CommandType.RUN:
+        payload["num_steps"] = request.steps
+    check_payload(request.kind, payload)
+    return NewCommand(
+        event_id=request.command_id or new_id(),
+        world_id=world_id,
+        type=request.kind.value,
+        payload=canonical_json(payload),
+        actor_id=request.actor_id,
+    )
+
+
+def tick_facts(inputs: TickInputs, rejections: Sequence[Rejection], after: Projection) -> list[Fact]:
+    """Return what a tick records: each rejection with its command, then the tick itself."""
+    tick = after.committed_tick
+    by_version = {row.event.version: row.event for row in inputs.commands}
+    facts = [
+        Fact(
+            FactType.COMMAND_REJECTED,
+            tick,
+            {"version": each.version, "code": each.code, "reason": each.reason},
+            cause_id=by_version[each.version].event_id,
+        )
+        for each in rejections
+    ]
+    committed = {
+        "commit_hash": after.commit_hash.hex(),
+        "entity_count": after.state.entity_count,
+        "commands_applied": inputs.queued_count - len(rejections),
+        "commands_rejected": len(rejections),
+    }
+    return [*facts, Fact(FactType.TICK_COMMITTED, tick, committed)]
