@@ -39,7 +39,8 @@ async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
     spawn = CommandRequest("spawn", {"components": []})
     await services.command_service.submit_batch(info.world_id, [spawn, spawn])
     await services.simulation_service.run(info.world_id, RunRequest(steps=2))
-    await services.command_service.submit(info.world_id, CommandRequest("despawn", {"entity_id": 9}, tick=5))
+    odd = {"text": "\u0001\U0001f600 ' \\", "number": 2**63, "small": 5e-324}
+    await services.command_service.submit(info.world_id, CommandRequest("custom", odd, tick=5))
     found = await services.database.read(lambda connection: connection.execute(sa.text(query)).all())
     is_check = "No row means" in query or "<>" in query or "NOT EXISTS" in query
     expects_rows = not is_check and "'rejected'" not in query and "tick = 1" not in query

@@ -15,6 +15,7 @@ from archetype.core.hooks import PostTick, PreTick
 from archetype.core.processor import AsyncProcessor
 from archetype.errors import (
     CommandConflictError,
+    ConflictError,
     ProcessorError,
     UnavailableError,
     VersionConflictError,
@@ -245,6 +246,14 @@ async def test_a_run_may_insist_on_the_version_it_saw(services):
         await step(services, world_id, expected_version=77)
     assert caught.value.details == {"expected_version": 77, "actual_version": 1}
     assert (await step(services, world_id, expected_version=1)).ticks_completed == 1
+
+
+async def test_a_run_id_is_used_once(services):
+    world_id, run_id = await a_world(services), new_id()
+    await step(services, world_id, run_id=run_id)
+    with pytest.raises(ConflictError, match="run_id"):
+        await step(services, world_id, run_id=run_id)
+    assert (await services.world_service.find(world_id)).committed_tick == 0
 
 
 async def test_a_run_of_no_ticks_is_recorded_and_changes_nothing(services):

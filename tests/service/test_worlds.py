@@ -77,10 +77,21 @@ async def test_making_a_world_again_with_its_id_answers_as_the_first_time(servic
         await create(services, "other", world_id=world_id)
 
 
-@pytest.mark.parametrize("name", ["a@b", "a/b", " a", "x" * 129])
+@pytest.mark.parametrize("name", ["", "a@b", "a/b", " a", "a\n", "x" * 129, "x" * 300, "a\x00"])
 async def test_names_that_a_reference_could_not_hold_are_refused(services, name):
     with pytest.raises(PayloadError):
         await create(services, name)
+
+
+@pytest.mark.parametrize("reference", ["\x00", "a@b", "", "x" * 1000, "'; DROP TABLE worlds; --"])
+async def test_a_reference_that_can_name_no_world_is_not_found(services, reference):
+    with pytest.raises(WorldNotFoundError):
+        await services.world_service.find(reference)
+
+
+async def test_a_seed_out_of_range_is_refused(services):
+    with pytest.raises(PayloadError, match=r"payload\.seed"):
+        await create(services, seed=2**63)
 
 
 async def test_a_fork_shares_the_past_and_goes_its_own_way(services):

@@ -96,10 +96,10 @@ class RunConfig(BaseModel):
 
 
 class WorldConfig(BaseModel):
-    """A new world. What is None the service chooses; `seed` keys its processors' random numbers."""
+    """A new world, checked when it is made. What is None the service chooses; `seed` keys random numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     world_id: UUID | None = None
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    name: str | None = None
+    seed: int | None = None

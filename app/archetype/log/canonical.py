@@ -12,16 +12,21 @@ from archetype.errors import InvalidInputError
 __all__ = ["canonical_json"]
 
 _MAX_DEPTH = 64
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 
 
 def canonical_json(value: Any) -> str:
     """Spell a JSON value as RFC 8785 does: sorted keys, no spaces, ECMAScript numbers.
 
     One deliberate widening: an integer beyond 2**53 is written with all its digits instead of being
-    rounded to a double, since int64 columns must survive. NaN, infinities, lone surrogates, keys that
-    are not strings and nesting deeper than 64 raise `InvalidInputError`.
+    rounded to a double, since int64 columns must survive. NaN, infinities, integers beyond 64 bits, NUL
+    characters, lone surrogates, keys that are not strings and nesting deeper than 64 raise
+    `InvalidInputError`.
     """
     text = _spell(value, 0)
+    if "\\u0000" in text and _has_nul(value):
+        msg = "a string holds a NUL character, which PostgreSQL's JSON cannot hold; remove it"
+        raise InvalidInputError(msg)
     if not text.isascii():
         try:
             text.encode("utf-8")
@@ -38,7 +43,7 @@ def _spell(value: Any, depth: int) -> str:
     if kind is float:
         return _float(value)
     if kind is int:
-        return int.__repr__(value)
+        return _integer(value)
     if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"
     if depth >= _MAX_DEPTH:
@@ -53,6 +58,22 @@ def _spell(value: Any, depth: int) -> str:
         return f"[{','.join([_spell(item, depth + 1) for item in value])}]"
     msg = f"{kind.__name__} has no JSON form; pass a string, number, boolean, null, list or object"
     raise InvalidInputError(msg)
+
+
+def _integer(value: int) -> str:
+    if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        msg = "an integer does not fit in 64 bits; send it as a string"
+        raise InvalidInputError(msg)
+    return int.__repr__(value)
+
+
+def _has_nul(value: Any) -> bool:
+    """Look for a NUL itself: the text may also spell a backslash that happens to stand before `u0000`."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, Mapping):
+        return any(_has_nul(part) for item in value.items() for part in item)
+    return isinstance(value, Sequence) and not isinstance(value, bytes) and any(map(_has_nul, value))
 
 
 def _object(value: Mapping[Any, Any], depth: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ __all__ = [
     "Spawn",
     "Step",
     "Update",
+    "is_world_name",
 ]
 
 MAX_ENTITY_ID = 2**53 - 1
@@ -33,9 +35,16 @@ MAX_STEPS = 1_000_000
 EntityId = Annotated[int, Field(ge=1, le=MAX_ENTITY_ID, strict=True)]
 Tick = Annotated[int, Field(ge=-1, le=2**53 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
-WorldName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s@/][^@/]*$")]
-"""A world's name; `@` and `/` are kept for references and routes."""
+_WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
+_WORLD_NAME_CHARACTERS_MAX = 128
+WorldName = Annotated[str, Field(max_length=_WORLD_NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
+"""A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
 ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
+
+
+def is_world_name(text: str) -> bool:
+    """Tell whether a world may have this name."""
+    return len(text) <= _WORLD_NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
 
 
 class Payload(BaseModel):

@@ -18,6 +18,7 @@ from archetype.errors import TickNotFoundError, WorldNotFoundError
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
+from archetype.log.payloads import is_world_name
 from archetype.service.answers import refusal
 from archetype.service.projection import Projection, newborn, project, read_tick
 from archetype.store import worlds as store
@@ -75,7 +76,7 @@ class WorldService:
         `PayloadError` on a bad name or seed.
         """
         chosen = config.world_id or command_id or new_id()
-        name = config.name or f"world-{chosen.hex[-12:]}"
+        name = f"world-{chosen.hex[-12:]}" if config.name is None else config.name
         # A retry must draw the seed that it drew the first time, or it would be another command.
         drawn = chosen.int % 2**63 if config.world_id or command_id else new_seed()
         seed = drawn if config.seed is None else config.seed
@@ -171,6 +172,8 @@ class WorldService:
         world_id = reference if isinstance(reference, UUID) else as_uuid(reference)
         if world_id is None:
             name = str(reference)
+            if not is_world_name(name):
+                return None
             return await self._database.read(lambda connection: store.find_by_name(connection, name))
         return await self._database.read(lambda connection: store.find(connection, world_id))
 

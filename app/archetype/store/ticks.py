@@ -10,9 +10,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from archetype.clock import is_alive
-from archetype.errors import WorldArchivedError, WorldBusyError, WorldNotFoundError
+from archetype.errors import ConflictError, WorldArchivedError, WorldBusyError, WorldNotFoundError
 from archetype.log.facts import Fact, FactType
 from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.log import record_facts
@@ -225,7 +226,11 @@ def _write_run(
         started_at=now,
         finished_at=None if run.ticks_requested else now,
     )
-    connection.execute(runs.insert(), {field.name: getattr(row, field.name) for field in fields(row)})
+    try:
+        connection.execute(runs.insert(), {field.name: getattr(row, field.name) for field in fields(row)})
+    except IntegrityError as error:
+        msg = f"run_id {run.run_id} was used before; leave it out, or give each run its own"
+        raise ConflictError(msg, run_id=str(run.run_id)) from error
     return row
 
 
