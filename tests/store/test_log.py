@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
 from archetype.store.append import NewCommand, Status, append
-from archetype.store.log import commands_of_tick, history
+from archetype.store.log import checked, commands_of_tick, history
 from archetype.store.schema import events, log_head
 from archetype.store.worlds import NewWorld, archive, create, find, lineage
 
@@ -210,8 +210,9 @@ async def test_an_edited_row_is_found_when_it_is_read(database):
         )
 
     await database.write(tamper)
+    rows = await database.read(lambda connection: commands_of_tick(connection, world_id, 0))
     with pytest.raises(CorruptionError, match=f"position {answer.position} "):
-        await database.read(lambda connection: commands_of_tick(connection, world_id, 0))
+        checked(rows)
 
 
 async def test_postgres_can_check_every_row_by_itself(postgres_database_url):
@@ -230,7 +231,7 @@ async def test_postgres_can_check_every_row_by_itself(postgres_database_url):
     assert await database.read(lambda connection: connection.scalar(sa.text(wrong))) == 0
     rows = await database.read(lambda connection: commands_of_tick(connection, world_id, 0))
     await database.close()
-    assert len(rows) == 3
+    assert len(checked(rows)) == 3
 
 
 async def test_postgres_refuses_to_write_the_log_under_another_isolation(postgres_database_url):

@@ -163,7 +163,7 @@ class CommandService:
         rows = await self._database.read(
             lambda connection: log.history(connection, segments, before_position=before_position, limit=limit)
         )
-        return [_entry(row) for row in reversed(rows)]
+        return [_entry(row) for row in reversed(log.checked(rows))]
 
     async def pending_count(self, world_id: UUID) -> int:
         """Count the commands that wait for a tick which is not committed yet."""

@@ -22,7 +22,7 @@ from archetype.core.changes import (
 from archetype.errors import CorruptionError
 from archetype.log.command import RULES, CommandType
 from archetype.service.program import ProcessorRecord, Program
-from archetype.store.log import LogRow
+from archetype.store.log import LogRow, checked
 
 __all__ = ["TickInputs", "read_inputs"]
 
@@ -47,11 +47,11 @@ class TickInputs:
 
 
 def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
-    """Turn a tick's commands into changes, and fold those that concern the program into it."""
+    """Check a tick's commands, turn them into changes, and fold those that concern the program into it."""
     changes: list[Change] = []
     rejections: list[Rejection] = []
     queued_count = 0
-    for row in rows:
+    for row in checked(rows):
         kind = CommandType(row.event.type)
         queued_count += RULES[kind].queued
         version = row.event.version

@@ -22,6 +22,7 @@ from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
     "LogRow",
+    "checked",
     "commands_of_tick",
     "history",
     "pending",
@@ -86,7 +87,7 @@ def record_facts(
 
 
 def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[LogRow]:
-    """Return the commands of a tick in the order in which they are applied."""
+    """Return the commands of a tick in the order in which they are applied, unchecked."""
     statement = (
         sa.select(*events.columns)
         .where(events.c.world_id == world_id, events.c.tick == tick, events.c.kind == "command")
@@ -96,7 +97,7 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
 
 
 def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:
-    """Return the commands that no committed tick has applied yet, of these types, in order of application."""
+    """Return the commands of these types that no committed tick has applied, in order, unchecked."""
     statement = (
         sa.select(*events.columns)
         .join(worlds, worlds.c.world_id == events.c.world_id)
@@ -126,7 +127,7 @@ def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) 
 def history(
     connection: Connection, segments: Sequence[Segment], *, before_position: int | None, limit: int
 ) -> list[LogRow]:
-    """Return the newest `limit` commands of a lineage below `before_position`, newest first.
+    """Return the newest `limit` commands of a lineage below `before_position`, newest first, unchecked.
 
     An ancestor contributes the commands that belong to the ticks it owns in this lineage, so those that it
     accepted for later ticks are its own affair.
@@ -158,6 +159,19 @@ def history(
     return [_log_row(row, row.rejection) for row in connection.execute(statement)]
 
 
+def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
+    """Return the rows if each matches its hash; `CorruptionError` names the first position that does not.
+
+    A tick may have very many, so whoever reads them checks them away from the event loop.
+    """
+    for row in rows:
+        if event_hash(row.event) != row.hash:
+            position = row.event.position
+            msg = f"the log row at position {position} does not match its hash: it was edited or damaged"
+            raise CorruptionError(msg, position=position)
+    return rows
+
+
 def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
     event = HashedEvent(
         position=row.position,
@@ -177,7 +191,4 @@ def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
         batch=row.batch,
         payload=row.payload,
     )
-    if event_hash(event) != bytes(row.hash):
-        msg = f"the log row at position {event.position} does not match its hash: edited or damaged"
-        raise CorruptionError(msg, position=event.position)
     return LogRow(event, bytes(row.hash), rejection and json.loads(rejection)["reason"])

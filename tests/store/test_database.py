@@ -1,0 +1,95 @@
+"""Connections: what is refused, what is survived, and what an outage looks like."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from archetype.clock import new_id
+from archetype.core.config import WorldConfig
+from archetype.errors import InvalidInputError, UnavailableError
+from archetype.service.container import ServiceContainer
+from archetype.store.append import NewCommand
+from archetype.store.database import Database, parse_url
+
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///a.db", "sqlite+aiosqlite"),
+        ("sqlite+pysqlite:///a.db", "sqlite+aiosqlite"),
+        ("postgresql://u@h/n", "postgresql+asyncpg"),
+        ("postgresql+psycopg://u@h/n", "postgresql+asyncpg"),
+    ],
+)
+def test_the_driver_is_ours_whatever_the_url_says(url, driver):
+    assert parse_url(url).drivername == driver
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "oracle://x", "not a url"])
+def test_other_databases_are_refused_with_what_to_write(url):
+    with pytest.raises(InvalidInputError, match="sqlite:///"):
+        parse_url(url)
+
+
+def test_a_password_is_not_shown():
+    assert "secret" not in Database("postgresql://u:secret@h/n").name
+
+
+async def test_a_database_that_is_not_there_is_named_without_its_password(unused_tcp_port):
+    database = Database(f"postgresql://u:secret@127.0.0.1:{unused_tcp_port}/n")
+    with pytest.raises(UnavailableError, match=str(unused_tcp_port)) as caught:
+        await database.read(lambda connection: connection.scalar(sa.text("SELECT 1")))
+    assert "secret" not in str(caught.value)
+    await database.close()
+
+
+async def test_a_failed_write_leaves_nothing(database):
+    def write(connection):
+        connection.execute(sa.text("UPDATE log_head SET position = 99"))
+        message = "half way"
+        raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="half way"):
+        await database.write(write)
+    found = await database.read(
+        lambda connection: connection.scalar(sa.text("SELECT position FROM log_head"))
+    )
+    assert found == 0
+
+
+async def test_a_writer_that_is_cancelled_does_not_break_the_next(database):
+    def slow(connection):
+        for _ in range(200):
+            connection.execute(sa.text("UPDATE log_head SET position = position"))
+
+    task = asyncio.create_task(database.write(slow))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await database.write(lambda connection: connection.execute(sa.text("UPDATE log_head SET position = 0")))
+
+
+async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
+    """Appends are tried again by themselves: their ids make the second try harmless."""
+    async with ServiceContainer(postgres_database_url) as services:
+        world = await services.world_service.create_world(WorldConfig(name="cut"))
+
+        def spawn():
+            return NewCommand(new_id(), world.world_id, "spawn", "{}", entity_count=1)
+
+        ids = []
+        for _ in range(3):
+            (answer,) = await services.appender.append([spawn()])
+            ids.append(answer.first_entity_id)
+            other = Database(postgres_database_url)
+            await other.write(lambda connection: connection.execute(sa.text(CUT)))
+            await other.close()
+            assert (await services.world_service.find("cut")).head_version == len(ids) + 1
+        assert ids == [1, 2, 3]
