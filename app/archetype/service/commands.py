@@ -23,6 +23,8 @@ from archetype.store.database import Database
 
 __all__ = ["CommandService", "HistoryEntry", "Receipt"]
 
+THREAD_COMMANDS_MIN = 1_000
+
 QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
 
 
@@ -97,7 +99,9 @@ class CommandService:
         expected_version: int | None = None,
     ) -> list[Receipt]:
         """Accept commands in their order, all or none of them."""
-        commands = admit_all(requests, world_id=world_id, actor_id=actor_id)
+        check = partial(admit_all, requests, world_id=world_id, actor_id=actor_id)
+        # A long batch is checked beside the event loop, so that others are answered meanwhile.
+        commands = check() if len(requests) < THREAD_COMMANDS_MIN else await asyncio.to_thread(check)
         return await self._append(commands, requests, expected_version)
 
     async def _append(
