@@ -5,7 +5,7 @@ import uuid
 import pytest
 from pydantic import ValidationError
 
-from archetype.core.config import RunConfig, WorldConfig
+from archetype.core.config import RunConfig
 from archetype.core.hooks import Hooks, OnDespawn, PreTick
 from archetype.core.resources import Resources
 
@@ -118,5 +118,3 @@ def test_run_configurations_have_their_documented_defaults():
         RunConfig(num_steps=-1)
     with pytest.raises(ValidationError):
         dev.num_steps = 5
-    with pytest.raises(ValidationError):
-        WorldConfig(seed=-1)

@@ -89,9 +89,10 @@ async def test_a_reference_that_can_name_no_world_is_not_found(services, referen
         await services.world_service.find(reference)
 
 
-async def test_a_seed_out_of_range_is_refused(services):
+@pytest.mark.parametrize("seed", [-1, 2**63])
+async def test_a_seed_out_of_range_is_refused(services, seed):
     with pytest.raises(PayloadError, match=r"payload\.seed"):
-        await create(services, seed=2**63)
+        await create(services, seed=seed)
 
 
 async def test_a_fork_shares_the_past_and_goes_its_own_way(services):
