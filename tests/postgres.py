@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import importlib.util
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -45,7 +46,9 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: object) -> None:
-        switch = {"user": UNPRIVILEGED, "group": "nogroup", "extra_groups": []} if self._is_root else {}
+        switch = {}
+        if self._is_root:
+            switch = {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid, "extra_groups": []}
         done = subprocess.run(
             [str(self._binaries / program), *map(str, arguments)],
             **switch,
