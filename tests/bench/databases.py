@@ -20,8 +20,7 @@ from postgres import Cluster, find_binaries
 class DurableCluster(Cluster):
     """The tests' PostgreSQL, but with fsync on: what it has committed is on the disk."""
 
-    def _run(self, program: str, *arguments: object) -> None:
-        super()._run(program, *(str(each).replace("fsync=off", "fsync=on") for each in arguments))
+    settings = "-c max_connections=200"
 
 
 class Databases:
