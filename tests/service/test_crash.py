@@ -76,6 +76,7 @@ async def test_what_was_acknowledged_survives_a_kill_and_the_world_goes_on(datab
 
 
 WEATHER = """
+import asyncio, sys
 from daft import col
 from archetype import ArchetypeRuntime, AsyncProcessor, Component
 
@@ -93,15 +94,18 @@ async def main(url):
         world = runtime.world("foggy", processors=[Thickening()])
         await world.spawn(Fog())
         await world.run(2)
+
+if __name__ == "__main__":
+    import weather  # a script that is imported beside being run has its classes twice
+    asyncio.run(main(sys.argv[1]))
 """
 
 
 async def test_a_world_whose_code_is_not_loaded_can_be_read_and_says_what_to_load(database_url, tmp_path):
     (tmp_path / "weather.py").write_text(WEATHER)
     environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2] / 'app'}:{tmp_path}"}
-    code = "import asyncio, sys, weather; asyncio.run(weather.main(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, database_url],
+        [sys.executable, str(tmp_path / "weather.py"), database_url],
         env=environment,
         capture_output=True,
         text=True,

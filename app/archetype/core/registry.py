@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from archetype.errors import ComponentError
@@ -27,7 +29,7 @@ class TypeRegistry(Generic[T]):
         """Remember a class; called once, when it is defined."""
         path = type_path(cls)
         self._by_path[path] = weakref.ref(cls)
-        for alias in {cls.__name__, f"{cls.__module__}.{cls.__name__}", path}:
+        for alias in {cls.__name__, f"{module_name(cls)}.{cls.__name__}", path}:
             paths = self._by_name.setdefault(alias, [])
             if path not in paths:
                 paths.append(path)
@@ -74,4 +76,19 @@ class TypeRegistry(Generic[T]):
 
 def type_path(cls: type[object]) -> str:
     """Give a class's full name: its module, then its qualified name."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return f"{module_name(cls)}.{cls.__qualname__}"
+
+
+def module_name(cls: type[object]) -> str:
+    """Give the name by which other processes can import a class's module.
+
+    A script's own is `__main__` only to itself: to others it is the file's name, so a script that is imported
+    beside being run does not have two classes of each name.
+    """
+    if cls.__module__ != "__main__":
+        return cls.__module__
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name)
+    return Path(file).stem if file else "__main__"

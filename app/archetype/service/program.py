@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from archetype.core.processor import AsyncProcessor
+from archetype.core.registry import module_name
 from archetype.errors import CodeNotLoadedError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
@@ -48,7 +49,7 @@ class ProcessorRecord:
             parameters=json.loads(canonical_json(processor.parameters)),
             priority=processor.priority if priority is None else priority,
             components=[component.__name__ for component in processor.components],
-            module=kind.__module__,
+            module=module_name(kind),
             fingerprint=kind.source_fingerprint(),
         )
 

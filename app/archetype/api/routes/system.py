@@ -15,6 +15,7 @@ from archetype.api.schemas import ComponentType, FieldType, ProcessorType, Serve
 from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor
+from archetype.core.registry import module_name
 from archetype.service.container import ServiceContainer
 
 __all__ = ["SystemRoutes"]
@@ -53,7 +54,7 @@ class SystemRoutes(Controller):
         return [
             ComponentType(
                 name=name,
-                module=kind.__module__,
+                module=module_name(kind),
                 fields=[
                     FieldType(name=field.name, type=type_name(field.type), nullable=field.nullable)
                     for field in kind.to_pyarrow_schema()
@@ -68,7 +69,7 @@ class SystemRoutes(Controller):
         return [
             ProcessorType(
                 name=name,
-                module=kind.__module__,
+                module=module_name(kind),
                 priority=kind.priority,
                 components=[component.__name__ for component in kind.components],
                 parameters=_parameters(kind),
