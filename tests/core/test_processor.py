@@ -105,5 +105,3 @@ def test_without_source_the_code_is_hashed():
 def test_the_names_a_process_takes():
     assert accepted_names(ProcBare.process) == {"tick", "rng"}
     assert accepted_names(AsyncProcessor.process) is None
-    assert ProcBare.accepted_kwargs({"tick": 1, "more": 2}) == {"tick": 1}
-    assert ProcPlain.accepted_kwargs({"tick": 1, "more": 2}) == {"tick": 1, "more": 2}

@@ -37,14 +37,3 @@ def test_segments_cover_every_tick_once(fork_ticks):
     assert segments[-1].to_tick is None
     assert all(left.to_tick == right.from_tick for left, right in itertools.pairwise(segments))
     assert all(segment.to_tick is None or segment.from_tick < segment.to_tick for segment in segments)
-
-
-@given(forks, st.integers(0, 15), st.integers(0, 15))
-def test_a_range_is_cut_out_of_the_segments(fork_ticks, from_tick, to_tick):
-    links = chain(fork_ticks)
-    ticks = [
-        (tick, segment.world_id)
-        for segment in Lineage(links).between(from_tick, to_tick)
-        for tick in range(segment.from_tick, segment.to_tick)
-    ]
-    assert ticks == [(tick, owner_by_walking(links, tick)) for tick in range(from_tick, to_tick)]

@@ -116,12 +116,6 @@ class AsyncProcessor:
             digest.update(_source_bytes(kind))
         return digest.hexdigest()
 
-    @classmethod
-    def accepted_kwargs(cls, offered: Mapping[str, Any]) -> dict[str, Any]:
-        """Give those of the offered keyword arguments that `process` takes."""
-        names = accepted_names(cls.process)
-        return dict(offered) if names is None else {name: offered[name] for name in names if name in offered}
-
 
 @functools.lru_cache(maxsize=4096)
 def accepted_names(process: Callable[..., Any]) -> frozenset[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,11 +44,3 @@ class Lineage:
     def owner_of(self, tick: int) -> UUID:
         """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
         return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id
-
-    def between(self, from_tick: int, to_tick: int) -> Iterator[Segment]:
-        """Yield the segments that cover `from_tick` <= t < `to_tick`, clipped to it, oldest first."""
-        for segment in self.segments:
-            low = max(segment.from_tick, from_tick)
-            high = to_tick if segment.to_tick is None else min(segment.to_tick, to_tick)
-            if low < high:
-                yield Segment(segment.world_id, low, high)
