@@ -76,9 +76,9 @@ class ActiveRun:
             "ticks_completed": self.completed,
             "commands_applied": self.applied,
         }
-        return Fact(
-            FactType.RUN_FINISHED, tick, payload if end.error is None else payload | {"error": end.error}
-        )
+        if end.error is not None:
+            payload["error"] = end.error
+        return Fact(FactType.RUN_FINISHED, tick, payload)
 
     def after_tick(self, applied: int, rejected: int) -> ActiveRun:
         """Return the run with one more tick and its commands, as it will be once that is committed."""
