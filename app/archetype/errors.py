@@ -10,6 +10,7 @@
     │   └── TickNotFoundError      not committed yet, or before the world's birth
     ├── ConflictError              it exists, but its present state forbids the request
     │   ├── NameTakenError
+    │   ├── LabelTakenError        the world has a label of that name
     │   ├── CommandConflictError   a command id that was used with other content
     │   ├── VersionConflictError   the world moved on; carries both versions
     │   ├── WorldArchivedError
@@ -19,8 +20,10 @@
     ├── OverloadedError            try again later; carries retry_after_s
     ├── TickFailedError            a tick could not be computed; its inputs stay sealed
     │   ├── ProcessorError         a processor raised, or returned a frame that cannot be believed
-    │   └── CodeNotLoadedError     a recorded processor or component whose class is not imported
+    │   ├── CodeNotLoadedError     a recorded processor or component whose class is not imported
+    │   └── CodeChangedError       a processor whose code is not the recorded one
     ├── CorruptionError            stored data that contradicts its own hash or position
+    │   └── DivergenceError        a tick that a replay does not reproduce
     ├── SchemaOutdatedError        the database schema is not the one this release needs
     └── UnavailableError           the database or the server cannot be reached
 
@@ -34,14 +37,17 @@ from typing import Any, ClassVar
 
 __all__ = [
     "ArchetypeError",
+    "CodeChangedError",
     "CodeNotLoadedError",
     "CommandConflictError",
     "ComponentError",
     "ConflictError",
     "CorruptionError",
+    "DivergenceError",
     "EntityNotFoundError",
     "FieldFault",
     "InvalidInputError",
+    "LabelTakenError",
     "LimitExceededError",
     "NameTakenError",
     "NotFoundError",
@@ -136,6 +142,12 @@ class NameTakenError(ConflictError):
     code = "name_taken"
 
 
+class LabelTakenError(ConflictError):
+    """The world already has a label of this name; details: name, tick."""
+
+    code = "label_taken"
+
+
 class CommandConflictError(ConflictError):
     """The command id was accepted before with other content, or an entity id is not free."""
 
@@ -196,10 +208,22 @@ class CodeNotLoadedError(TickFailedError):
     code = "code_not_loaded"
 
 
+class CodeChangedError(TickFailedError):
+    """A processor's code is not what the log recorded; details: name, recorded, loaded (fingerprints)."""
+
+    code = "code_changed"
+
+
 class CorruptionError(ArchetypeError):
     """Stored data contradicts its own hash, position or size; the message names the exact place."""
 
     code = "corruption"
+
+
+class DivergenceError(CorruptionError):
+    """A tick computed again is not what was recorded; details: world_id, tick."""
+
+    code = "diverged"
 
 
 class SchemaOutdatedError(ArchetypeError):

@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from archetype.api.schemas import Problem
 from archetype.errors import (
     ArchetypeError,
+    CodeChangedError,
     CodeNotLoadedError,
     ConflictError,
     CorruptionError,
@@ -47,6 +48,7 @@ STATUS_OF: Mapping[type[ArchetypeError], int] = {
     LimitExceededError: 413,
     OverloadedError: 429,
     TickFailedError: 500,
+    CodeChangedError: 409,
     CodeNotLoadedError: 409,
     CorruptionError: 500,
     SchemaOutdatedError: 503,

@@ -26,11 +26,16 @@ class CommandType(StrEnum):
     REMOVE_COMPONENT = "remove_component"
     ADD_PROCESSOR = "add_processor"
     REMOVE_PROCESSOR = "remove_processor"
+    REPLACE_PROCESSOR = "replace_processor"
     MESSAGE = "message"
     CUSTOM = "custom"
     CREATE_WORLD = "create_world"
     FORK_WORLD = "fork_world"
     DESTROY_WORLD = "destroy_world"
+    CONFIGURE_WORLD = "configure_world"
+    THIN_WORLD = "thin_world"
+    ADD_LABEL = "add_label"
+    REMOVE_LABEL = "remove_label"
     STEP = "step"
     RUN = "run"
 
@@ -54,11 +59,16 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.REMOVE_COMPONENT: CommandRule(payloads.RemoveComponent, queued=True),
     CommandType.ADD_PROCESSOR: CommandRule(payloads.AddProcessor, queued=True),
     CommandType.REMOVE_PROCESSOR: CommandRule(payloads.RemoveProcessor, queued=True),
+    CommandType.REPLACE_PROCESSOR: CommandRule(payloads.ReplaceProcessor, queued=True),
     CommandType.MESSAGE: CommandRule(payloads.Message, queued=True),
     CommandType.CUSTOM: CommandRule(payloads.Custom, queued=True),
     CommandType.CREATE_WORLD: CommandRule(payloads.CreateWorld, queued=False),
     CommandType.FORK_WORLD: CommandRule(payloads.ForkWorld, queued=False),
     CommandType.DESTROY_WORLD: CommandRule(payloads.DestroyWorld, queued=False),
+    CommandType.CONFIGURE_WORLD: CommandRule(payloads.ConfigureWorld, queued=False),
+    CommandType.THIN_WORLD: CommandRule(payloads.ThinWorld, queued=False),
+    CommandType.ADD_LABEL: CommandRule(payloads.AddLabel, queued=False),
+    CommandType.REMOVE_LABEL: CommandRule(payloads.RemoveLabel, queued=False),
     CommandType.STEP: CommandRule(payloads.Step, queued=False),
     CommandType.RUN: CommandRule(payloads.Run, queued=False),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -11,7 +11,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 __all__ = [
     "MAX_ENTITY_ID",
     "AddComponent",
+    "AddLabel",
     "AddProcessor",
+    "ConfigureWorld",
     "CreateWorld",
     "Custom",
     "Despawn",
@@ -19,11 +21,17 @@ __all__ = [
     "ForkWorld",
     "Message",
     "RemoveComponent",
+    "RemoveLabel",
     "RemoveProcessor",
+    "ReplaceProcessor",
     "Run",
+    "Snapshots",
     "Spawn",
     "Step",
+    "ThinWorld",
     "Update",
+    "WorldSettings",
+    "is_label_name",
     "is_world_name",
 ]
 
@@ -39,12 +47,24 @@ _WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
 _WORLD_NAME_CHARACTERS_MAX = 128
 WorldName = Annotated[str, Field(max_length=_WORLD_NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
 """A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
+_LABEL_NAME = r"[^\W\d][\w.\-]*"
+_LABEL_NAME_CHARACTERS_MAX = 128
+LabelName = Annotated[str, Field(max_length=_LABEL_NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
+"""A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
+Reason = Annotated[str, Field(max_length=1000)]
+Snapshots = Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | Literal["needed"]
+"""When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
 ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
 
 
 def is_world_name(text: str) -> bool:
     """Tell whether a world may have this name."""
     return len(text) <= _WORLD_NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
+
+
+def is_label_name(text: str) -> bool:
+    """Tell whether a tick may be labelled so."""
+    return len(text) <= _LABEL_NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
 
 
 class Payload(BaseModel):
@@ -102,6 +122,19 @@ class RemoveProcessor(Payload):
     ]
 
 
+class ReplaceProcessor(Payload):
+    """Let this process's code of a processor run from the command's tick on, in place of the recorded one.
+
+    Parameters and priority stay as they are recorded unless they are given.
+    """
+
+    processor: Annotated[
+        str, Field(min_length=1, validation_alias=AliasChoices("processor", "processor_type"))
+    ]
+    parameters: dict[str, Any] | None = None
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+
+
 class Message(Payload):
     """A message between entities; it is kept in the log and changes no state by itself."""
 
@@ -117,12 +150,18 @@ class Custom(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class WorldSettings(Payload):
+    """How a world is kept; a fork has its parent's settings."""
+
+    snapshots: Snapshots = 1
+
+
 class CreateWorld(Payload):
     """Make a world."""
 
     name: WorldName
     seed: Seed
-    config: dict[str, Any] = {}
+    config: WorldSettings = WorldSettings()
 
 
 class ForkWorld(Payload):
@@ -137,7 +176,34 @@ class ForkWorld(Payload):
 class DestroyWorld(Payload):
     """Archive a world: its past stays readable, its name becomes free."""
 
-    reason: Annotated[str, Field(max_length=1000)] | None = None
+    reason: Reason | None = None
+
+
+class ConfigureWorld(Payload):
+    """Change how a world is kept from here on."""
+
+    config: WorldSettings
+
+
+class ThinWorld(Payload):
+    """Drop snapshots that a replay can rebuild; `ticks_dropped` says of how many ticks."""
+
+    ticks_dropped: Annotated[int, Field(ge=0, strict=True)]
+    keep_every: Annotated[int, Field(ge=1, strict=True)] | None = None
+    reason: Reason | None = None
+
+
+class AddLabel(Payload):
+    """Name a committed tick."""
+
+    name: LabelName
+    tick: Annotated[int, Field(ge=0, le=2**53 - 1, strict=True)]
+
+
+class RemoveLabel(Payload):
+    """Take a tick's name away; the name is free again."""
+
+    name: LabelName
 
 
 class Step(Payload):

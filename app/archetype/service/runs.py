@@ -13,12 +13,11 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import Fact, FactType
 from archetype.service.inputs import TickInputs
-from archetype.service.projection import Projection
 from archetype.store.append import NewCommand
 from archetype.store.ticks import Lease, RunEnd
 from archetype.store.worlds import WorldRow
 
-__all__ = ["ActiveRun", "RunRequest", "RunResult", "run_command", "tick_facts"]
+__all__ = ["ActiveRun", "RunRequest", "RunResult", "rejection_facts", "run_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +56,29 @@ class ActiveRun:
     lease: Lease
     inputs: Mapping[str, Any]
     world: WorldRow
+    from_tick: int
     applied: int = 0
     rejected: int = 0
     completed: int = 0
 
-    @property
-    def end(self) -> RunEnd:
-        """How the run ends if it ends now."""
+    def end(self, tick: int) -> RunEnd:
+        """Return how the run ends if it ends with this tick."""
         if self.completed < self.request.steps:
-            return RunEnd("stopped", "the server stopped")
-        return RunEnd("completed")
+            return self.ended("stopped", tick, "the server stopped")
+        return self.ended("completed", tick)
 
-    def finished(self, tick: int, end: RunEnd) -> Fact:
-        """Return the fact that the run ended, in this tick."""
+    def ended(self, status: str, tick: int, error: str | None = None) -> RunEnd:
+        """Return an end of the run in this tick, with the fact that records it."""
         payload: dict[str, Any] = {
             "run_id": str(self.run_id),
-            "status": end.status,
+            "status": status,
+            "from_tick": self.from_tick,
             "ticks_completed": self.completed,
             "commands_applied": self.applied,
         }
-        if end.error is not None:
-            payload["error"] = end.error
-        return Fact(FactType.RUN_FINISHED, tick, payload)
+        if error is not None:
+            payload["error"] = error
+        return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
 
     def after_tick(self, applied: int, rejected: int) -> ActiveRun:
         """Return the run with one more tick and its commands, as it will be once that is committed."""
@@ -112,11 +112,10 @@ def run_command(world_id: UUID, request: RunRequest) -> NewCommand:
     )
 
 
-def tick_facts(inputs: TickInputs, rejections: Sequence[Rejection], after: Projection) -> list[Fact]:
-    """Return what a tick records: each rejection with its command, then the tick itself."""
-    tick = after.committed_tick
+def rejection_facts(inputs: TickInputs, rejections: Sequence[Rejection], tick: int) -> list[Fact]:
+    """Return what a tick records of the commands that could not be applied, each with its command."""
     by_version = {row.event.version: row.event for row in inputs.commands}
-    facts = [
+    return [
         Fact(
             FactType.COMMAND_REJECTED,
             tick,
@@ -125,10 +124,3 @@ def tick_facts(inputs: TickInputs, rejections: Sequence[Rejection], after: Proje
         )
         for each in rejections
     ]
-    committed = {
-        "commit_hash": after.commit_hash.hex(),
-        "entity_count": after.state.entity_count,
-        "commands_applied": inputs.queued_count - len(rejections),
-        "commands_rejected": len(rejections),
-    }
-    return [*facts, Fact(FactType.TICK_COMMITTED, tick, committed)]

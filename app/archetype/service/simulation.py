@@ -26,7 +26,7 @@ from archetype.service.inputs import TickInputs, read_inputs
 from archetype.service.processors import ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
 from archetype.service.projection import Projection, take_snapshot
-from archetype.service.runs import ActiveRun, RunRequest, RunResult, run_command, tick_facts
+from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import ticks as store
 from archetype.store.database import Database
@@ -80,13 +80,16 @@ class SimulationService:
                 sealed = await self._tick(live, run, sealed)
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
+            if request.steps == 0:
+                await self._end(run, "completed")
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
         except asyncio.CancelledError:
-            await asyncio.shield(self._fail(run, "cancelled by its caller"))
+            await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
             raise
         except Exception as error:
-            await self._fail(run, error.message if isinstance(error, ArchetypeError) else repr(error))
+            reason = error.message if isinstance(error, ArchetypeError) else repr(error)
+            await self._end(run, "failed", reason)
             raise
         if run.completed < request.steps:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
@@ -121,6 +124,7 @@ class SimulationService:
             begun.lease,
             json.loads(command.payload)["inputs"],
             begun.world,
+            row.from_tick,
             applied=row.commands_applied,
             completed=row.ticks_completed,
         )
@@ -154,7 +158,7 @@ class SimulationService:
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
         is_last = after.completed == run.request.steps or self._is_stopping
         following = projection.after_tick(computed.state, snapshot, inputs)
-        facts = tick_facts(inputs, rejections, following)
+        end = after.end(sealed.tick) if is_last else None
         commit = store.TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -171,10 +175,11 @@ class SimulationService:
             started_at=started_at,
             compute_ms=(computed_at - start) * 1000,
             persist_ms=(monotonic_s() - computed_at) * 1000,
-            facts=[*facts, after.finished(sealed.tick, after.end)] if is_last else facts,
+            rejections=rejection_facts(inputs, rejections, sealed.tick),
+            commands_applied=inputs.queued_count - len(rejections),
             snapshot=snapshot.writes,
             run_progress=(after.completed, after.applied),
-            run_end=after.end if is_last else None,
+            run_end=end,
         )
         next_sealed = await self._database.write(lambda connection: store.commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
@@ -209,14 +214,10 @@ class SimulationService:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _fail(self, run: ActiveRun, reason: str) -> None:
-        end = store.RunEnd("failed", reason)
-        tick = run.world.committed_tick + 1
-        fact = run.finished(tick, end)
+    async def _end(self, run: ActiveRun, status: str, reason: str | None = None) -> None:
+        end = run.ended(status, run.world.committed_tick + 1, reason)
         await self._database.write(
-            lambda connection: store.finish_run(
-                connection, run.world.world_id, run.run_id, end=end, fact=fact
-            )
+            lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end)
         )
 
     async def _earlier(self, row: store.RunRow | None, command_id: UUID) -> RunResult:

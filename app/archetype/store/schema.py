@@ -18,6 +18,7 @@ __all__ = [
     "Moment",
     "archetypes",
     "events",
+    "labels",
     "log_head",
     "metadata",
     "pages",
@@ -28,7 +29,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that this release's code needs the database to be at."""
 
 metadata = sa.MetaData()
@@ -215,4 +216,13 @@ runs = sa.Table(
     sa.Column("finished_at", Moment),
     sa.Index("runs_world", "world_id", "run_id"),
     sa.Index("runs_event", "event_id"),
+)
+
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("world_id", Id, sa.ForeignKey("worlds.world_id"), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("tick", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
 )

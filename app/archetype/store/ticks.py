@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from archetype.clock import is_alive
 from archetype.errors import ConflictError, WorldArchivedError, WorldBusyError, WorldNotFoundError
 from archetype.log.facts import Fact, FactType
+from archetype.log.hashes import iso_utc
 from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.log import record_facts
 from archetype.store.schema import events, runs, ticks, worlds
@@ -89,8 +90,8 @@ class RunRow:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether it has ticks to do that nothing but a crash or a stop kept it from."""
-        return self.status in {"running", "stopped"} and self.ticks_completed < self.ticks_requested
+        """Whether it has something to do that nothing but a crash or a stop kept it from."""
+        return self.status in {"running", "stopped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,11 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run ended: `status` completed or failed, and why it failed."""
+    """How a run ended: `status` completed, stopped or failed, why, and the fact that records it."""
 
     status: str
-    error: str | None = None
+    error: str | None
+    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,10 @@ class TickRow:
 class TickCommit:
     """All that one tick writes.
 
-    `facts` are what it records, `program` the canonical JSON behind `code_hash`, None if it is stored;
-    `run_progress` is the run's row so far as (ticks_completed, commands_applied). With `run_end` the
-    run ends with this tick; without it the next tick is sealed in the same transaction.
+    `rejections` are the facts of the commands that could not be applied, `program` the canonical JSON behind
+    `code_hash`, None if it is stored; `run_progress` is the run's row so far as (ticks_completed,
+    commands_applied). With `run_end` the run ends with this tick; without it the next tick is sealed in
+    the same transaction.
     """
 
     world_id: UUID
@@ -162,10 +165,52 @@ class TickCommit:
     started_at: datetime
     compute_ms: float
     persist_ms: float
-    facts: Sequence[Fact]
+    rejections: Sequence[Fact]
+    commands_applied: int
     snapshot: Sequence[SnapshotWrite]
     run_progress: tuple[int, int]
     run_end: RunEnd | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The tick's row, but for its place in the log."""
+        return {
+            "run_id": self.run_id,
+            "parent_hash": self.parent_hash,
+            "commit_hash": self.commit_hash,
+            "state_hash": self.state_hash,
+            "code_hash": self.code_hash,
+            "sealed_version": self.sealed.version,
+            "next_entity_id": self.sealed.next_entity_id,
+            "entity_count": self.entity_count,
+            "command_count": self.command_count,
+            "rejected_count": self.rejected_count,
+            "started_at": self.started_at,
+            "compute_ms": self.compute_ms,
+            "persist_ms": self.persist_ms,
+        }
+
+    @property
+    def facts(self) -> list[Fact]:
+        """What the tick records: the rejections, itself, and the end of the run if it is the last."""
+        tick = self.sealed.tick
+        payload = {name: spelled(value) for name, value in self.values.items()}
+        payload["commands_applied"] = self.commands_applied
+        facts = [*self.rejections, Fact(FactType.TICK_COMMITTED, tick, payload)]
+        return [*facts, self.run_end.fact] if self.run_end is not None else facts
+
+
+def spelled(value: Any) -> Any:
+    """Spell a column's value as it stands in a fact's payload."""
+    match value:
+        case bytes():
+            return value.hex()
+        case datetime():
+            return iso_utc(value)
+        case UUID():
+            return str(value)
+        case _:
+            return value
 
 
 def begin_run(connection: Connection, run: NewRun) -> BegunRun:
@@ -185,7 +230,7 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     if row is not None and (world.archived_at is not None or not row.is_cut_short):
         return BegunRun(answer, row)
     lease = _take_lease(world, run, now)
-    row = _write_run(connection, run, row, from_tick=world.tick, now=now)
+    row = _write_run(connection, run, row, from_tick=world.tick)
     sealed = _seal(connection, world, lease, now=now, version=answer.version) if row.ticks_requested else None
     return BegunRun(answer, row, world, lease, sealed)
 
@@ -205,33 +250,33 @@ def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetim
     return Sealed(world.tick, version, world.next_entity_id, has_commands=True)
 
 
-def _write_run(
-    connection: Connection, run: NewRun, before: RunRow | None, *, from_tick: int, now: datetime
-) -> RunRow:
+def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, from_tick: int) -> RunRow:
     """Write the row of a new run, or let that of one which was cut short go on."""
     if before is not None:
         values = {"status": "running", "error": None, "finished_at": None}
         connection.execute(sa.update(runs).where(runs.c.run_id == before.run_id).values(values))
         return before
-    row = RunRow(
-        run_id=run.run_id,
-        world_id=run.command.world_id,
-        event_id=run.command.event_id,
-        from_tick=from_tick,
-        ticks_requested=run.ticks_requested,
-        ticks_completed=0,
-        commands_applied=0,
-        status="running" if run.ticks_requested else "completed",
-        error=None,
-        started_at=now,
-        finished_at=None if run.ticks_requested else now,
+    command = run.command
+    accepted_at = sa.select(events.c.recorded_at).where(
+        events.c.world_id == command.world_id, events.c.event_id == command.event_id
     )
+    values = {
+        "run_id": run.run_id,
+        "world_id": command.world_id,
+        "event_id": command.event_id,
+        "from_tick": from_tick,
+        "ticks_requested": run.ticks_requested,
+        "ticks_completed": 0,
+        "commands_applied": 0,
+        "status": "running",
+        "started_at": accepted_at.scalar_subquery(),
+    }
     try:
-        connection.execute(runs.insert(), {field.name: getattr(row, field.name) for field in fields(row)})
+        row = connection.execute(runs.insert().values(values).returning(*runs.columns)).mappings().one()
     except IntegrityError as error:
         msg = f"run_id {run.run_id} was used before; leave it out, or give each run its own"
         raise ConflictError(msg, run_id=str(run.run_id)) from error
-    return row
+    return RunRow(**row)
 
 
 def _take_lease(world: WorldRow, run: NewRun, now: datetime) -> Lease:
@@ -261,12 +306,12 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     write_blobs(connection, commit.snapshot, commit.code_hash, commit.program)
     now = lock_log(connection)
     head_version, sealed = _advance_world(connection, commit, now)
-    first_version = head_version - len(commit.facts) + 1
-    position = record_facts(
-        connection, commit.world_id, commit.facts, first_version=first_version, moment=now
-    )
-    committed = next(i for i, fact in enumerate(commit.facts) if fact.type is FactType.TICK_COMMITTED)
-    connection.execute(ticks.insert(), _tick_values(commit, position + committed))
+    facts = commit.facts
+    first_version = head_version - len(facts) + 1
+    position = record_facts(connection, commit.world_id, facts, first_version=first_version, moment=now)
+    place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
+    position += len(commit.rejections)
+    connection.execute(ticks.insert(), place | {"position": position} | commit.values)
     write_snapshot(connection, commit.world_id, commit.sealed.tick, commit.snapshot)
     completed, applied = commit.run_progress
     connection.execute(_ADVANCE_RUN, {"run": commit.run_id, "completed": completed, "applied": applied})
@@ -322,7 +367,7 @@ def _advance_world(connection: Connection, commit: TickCommit, now: datetime) ->
         "tick": tick,
         "open": tick + 1 + is_sealing,
         "following": tick + 1,
-        "fact_count": len(commit.facts),
+        "fact_count": len(commit.rejections) + 1 + (not is_sealing),
         "is_sealing": is_sealing,
     }
     row = connection.execute(_ADVANCE_WORLD, parameters).one_or_none()
@@ -354,27 +399,6 @@ def _refusal(connection: Connection, world_id: UUID, tick: int) -> Exception:
     return WorldBusyError(msg, owner=world.lease_owner, retry_after_s=1.0)
 
 
-def _tick_values(commit: TickCommit, position: int) -> dict[str, Any]:
-    return {
-        "world_id": commit.world_id,
-        "tick": commit.sealed.tick,
-        "position": position,
-        "run_id": commit.run_id,
-        "parent_hash": commit.parent_hash,
-        "commit_hash": commit.commit_hash,
-        "state_hash": commit.state_hash,
-        "code_hash": commit.code_hash,
-        "sealed_version": commit.sealed.version,
-        "next_entity_id": commit.sealed.next_entity_id,
-        "entity_count": commit.entity_count,
-        "command_count": commit.command_count,
-        "rejected_count": commit.rejected_count,
-        "started_at": commit.started_at,
-        "compute_ms": commit.compute_ms,
-        "persist_ms": commit.persist_ms,
-    }
-
-
 def _end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -> None:
     values = {
         "run": run_id,
@@ -385,7 +409,7 @@ def _end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -
     connection.execute(_END_RUN, values)
 
 
-def finish_run(connection: Connection, world_id: UUID, run_id: UUID, *, end: RunEnd, fact: Fact) -> None:
+def finish_run(connection: Connection, world_id: UUID, run_id: UUID, end: RunEnd) -> None:
     """Close a run that ends without committing a further tick, and record it."""
     now = lock_log(connection)
     statement = (
@@ -395,7 +419,7 @@ def finish_run(connection: Connection, world_id: UUID, run_id: UUID, *, end: Run
         .returning(worlds.c.head_version)
     )
     version = connection.execute(statement).scalar_one()
-    record_facts(connection, world_id, [fact], first_version=version, moment=now)
+    record_facts(connection, world_id, [end.fact], first_version=version, moment=now)
     _end_run(connection, run_id, end, now)
 
 

@@ -14,13 +14,14 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import CorruptionError, NameTakenError
 from archetype.log.lineage import Lineage
-from archetype.store.append import Answer, NewCommand, append, lock_log
-from archetype.store.schema import archetypes, snapshots, ticks, worlds
+from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.schema import archetypes, events, snapshots, ticks, worlds
 
 __all__ = [
     "NewWorld",
     "WorldRow",
     "archive",
+    "configure",
     "counts_of_world",
     "create",
     "find",
@@ -108,6 +109,8 @@ def create(connection: Connection, world: NewWorld) -> WorldRow:
     except IntegrityError as error:
         raise _taken(world.name, None) from error
     append(connection, [[world.command]])
+    born = sa.update(worlds).where(worlds.c.world_id == world.world_id)
+    connection.execute(born.values(created_at=_recorded_at(world.command)))
     created = find(connection, world.world_id)
     if created is None:
         msg = f"world {world.world_id} is not there right after it was made"
@@ -161,15 +164,34 @@ _OWNER = sa.case((worlds.c.committed_tick == worlds.c.fork_tick, worlds.c.parent
 
 def archive(connection: Connection, command: NewCommand) -> Answer:
     """Take a world out of service with its last command; its rows stay, its name becomes free."""
-    now = lock_log(connection)
     (answer,) = append(connection, [[command]])
     if answer.status.is_in_log:
         connection.execute(
             sa.update(worlds)
             .where(worlds.c.world_id == command.world_id, worlds.c.archived_at.is_(None))
-            .values(archived_at=now)
+            .values(archived_at=_recorded_at(command))
         )
     return answer
+
+
+def configure(connection: Connection, command: NewCommand, config: str) -> Answer:
+    """Change a world's settings (canonical JSON) by the command that asks for it."""
+    lock_log(connection)
+    (answer,) = append(connection, [[command]])
+    if answer.status is Status.ACCEPTED:
+        connection.execute(
+            sa.update(worlds).where(worlds.c.world_id == command.world_id).values(config=config)
+        )
+    return answer
+
+
+def _recorded_at(command: NewCommand) -> sa.ScalarSelect[datetime]:
+    """The time that the log gives a command: what a world's row says must follow from the log."""
+    return (
+        sa.select(events.c.recorded_at)
+        .where(events.c.world_id == command.world_id, events.c.event_id == command.event_id)
+        .scalar_subquery()
+    )
 
 
 def lineage(connection: Connection, world_id: UUID) -> Lineage:

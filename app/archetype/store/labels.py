@@ -1,0 +1,90 @@
+"""Labels: names for ticks, each unique in its world and inherited by the forks that share the tick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from archetype.errors import LabelTakenError, NotFoundError
+from archetype.log.lineage import Segment
+from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.schema import labels
+
+__all__ = ["LabelRow", "add", "find_inherited", "list_inherited", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A label as its row says: the world it is of, the tick it names, the version of its command."""
+
+    world_id: UUID
+    name: str
+    tick: int
+    version: int
+
+
+def add(connection: Connection, command: NewCommand, name: str, tick: int) -> Answer:
+    """Name a tick by the command that asks for it; a retry is answered as the first time.
+
+    Raises `LabelTakenError` when the world has a label of that name; then nothing is written.
+    """
+    lock_log(connection)
+    (answer,) = append(connection, [[command]])
+    if answer.status is Status.ACCEPTED:
+        taken = _own(connection, command.world_id, name)
+        if taken is not None:
+            msg = f"label {name!r} names tick {taken.tick} already; remove it first, or choose another name"
+            raise LabelTakenError(msg, name=name, tick=taken.tick)
+        row = {"world_id": command.world_id, "name": name, "tick": tick, "version": answer.version}
+        connection.execute(labels.insert(), row)
+    return answer
+
+
+def remove(connection: Connection, command: NewCommand, name: str) -> Answer:
+    """Take a world's own label away by the command that asks for it; a retry is answered as the first time.
+
+    Raises `NotFoundError` when the world has none of that name; then nothing is written.
+    """
+    lock_log(connection)
+    (answer,) = append(connection, [[command]])
+    if answer.status is Status.ACCEPTED:
+        own = sa.and_(labels.c.world_id == command.world_id, labels.c.name == name)
+        if connection.execute(labels.delete().where(own)).rowcount == 0:
+            msg = f"the world has no label {name!r} of its own; one that it inherits is its ancestor's"
+            raise NotFoundError(msg, label=name)
+    return answer
+
+
+def _own(connection: Connection, world_id: UUID, name: str) -> LabelRow | None:
+    statement = sa.select(*labels.columns).where(labels.c.world_id == world_id, labels.c.name == name)
+    row = connection.execute(statement).mappings().one_or_none()
+    return LabelRow(**row) if row else None
+
+
+def find_inherited(connection: Connection, segments: Sequence[Segment], name: str) -> LabelRow | None:
+    """Return a lineage's label of that name: the world's own, else that of the nearest ancestor."""
+    return next((each for each in list_inherited(connection, segments) if each.name == name), None)
+
+
+def list_inherited(connection: Connection, segments: Sequence[Segment]) -> list[LabelRow]:
+    """Return the labels of a lineage by tick and name; of two with one name the nearer world's counts.
+
+    An ancestor contributes the labels of the ticks that the lineage shares with it.
+    """
+    depth_of = {segment.world_id: depth for depth, segment in enumerate(segments)}
+    ends = {segment.world_id: segment.to_tick for segment in segments}
+    statement = sa.select(*labels.columns).where(labels.c.world_id.in_(list(depth_of)))
+    nearest: dict[str, LabelRow] = {}
+    for row in connection.execute(statement).mappings():
+        label = LabelRow(**row)
+        end = ends[label.world_id]
+        if end is not None and label.tick >= end:
+            continue
+        other = nearest.get(label.name)
+        if other is None or depth_of[other.world_id] < depth_of[label.world_id]:
+            nearest[label.name] = label
+    return sorted(nearest.values(), key=lambda each: (each.tick, each.name))
