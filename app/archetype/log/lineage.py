@@ -44,3 +44,13 @@ class Lineage:
     def owner_of(self, tick: int) -> UUID:
         """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
         return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id
+
+    def between(self, from_tick: int, to_tick: int) -> list[Segment]:
+        """Return whose ticks `from_tick` <= t < `to_tick` are, in order, as closed stretches."""
+        stretches: list[Segment] = []
+        for segment in self.segments:
+            start = max(segment.from_tick, from_tick)
+            end = to_tick if segment.to_tick is None else min(segment.to_tick, to_tick)
+            if start < end:
+                stretches.append(Segment(segment.world_id, start, end))
+        return stretches

@@ -21,10 +21,14 @@ from archetype.log.lineage import Segment
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
+    "Copied",
     "LogRow",
+    "Waiting",
     "checked",
     "commands_of_tick",
+    "copy_waiting",
     "history",
+    "log_row",
     "pending",
     "pending_count",
     "record_facts",
@@ -44,6 +48,19 @@ class LogRow:
         """The payload, parsed."""
         return json.loads(self.event.payload)
 
+    @property
+    def entity_count(self) -> int:
+        """How many entity ids a spawn was given, from `first_entity_id` on; 0 for anything else."""
+        if self.event.first_entity_id is None:
+            return 0
+        return self.payload["row_count"] if self.event.batch is not None else 1
+
+    @property
+    def next_entity_id(self) -> int:
+        """The lowest id behind those that it was given, 1 without any."""
+        first = self.event.first_entity_id
+        return 1 if first is None else first + self.entity_count
+
 
 _ADVANCE = (
     sa.update(log_head)
@@ -59,9 +76,8 @@ def record_facts(
 
     The caller took the log's lock at `moment`, and has advanced the world's head to cover them.
     """
-    last = connection.execute(_ADVANCE, {"count": len(facts)}).scalar_one()
-    position = last - len(facts) + 1
-    rows: list[dict[str, Any]] = []
+    position = _take_positions(connection, len(facts))
+    recorded: list[HashedEvent] = []
     for offset, fact in enumerate(facts):
         event = HashedEvent(
             position=position + offset,
@@ -81,9 +97,74 @@ def record_facts(
             batch=None,
             payload=canonical_json(fact.payload),
         )
-        rows.append(event._asdict() | {"hash": event_hash(event)})
-    connection.execute(events.insert(), rows)
+        recorded.append(event)
+    _write(connection, recorded)
     return position
+
+
+def _take_positions(connection: Connection, count: int) -> int:
+    """Return the first of the next `count` positions."""
+    return connection.execute(_ADVANCE, {"count": count}).scalar_one() - count + 1
+
+
+def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
+    connection.execute(events.insert(), [event._asdict() | {"hash": event_hash(event)} for event in recorded])
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The commands of these types that waited in a world behind a tick, before a position if one is given."""
+
+    world_id: UUID
+    tick: int
+    types: Sequence[str]
+    before_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many commands were copied, and the lowest entity id that is free behind them."""
+
+    count: int
+    next_entity_id: int
+
+
+def copy_waiting(
+    connection: Connection, waiting: Waiting, world_id: UUID, *, cause_id: UUID, moment: datetime
+) -> Copied:
+    """Write commands that wait in one world into the log of its new fork, in their order.
+
+    Each keeps its id, tick, actor and assigned entity ids, and names the fork's own command as its cause.
+    The caller took the log's lock at `moment`, wrote that command as version 1, and advances the head.
+    """
+    statement = (
+        sa.select(*events.columns)
+        .where(
+            events.c.world_id == waiting.world_id,
+            events.c.kind == "command",
+            events.c.tick > waiting.tick,
+            events.c.type.in_(waiting.types),
+        )
+        .order_by(events.c.version)
+    )
+    if waiting.before_position is not None:
+        statement = statement.where(events.c.position < waiting.before_position)
+    rows = checked([log_row(row) for row in connection.execute(statement)])
+    if not rows:
+        return Copied(0, 1)
+    position = _take_positions(connection, len(rows))
+    copies = [
+        row.event._replace(
+            position=position + offset,
+            world_id=world_id,
+            version=2 + offset,
+            cause_id=cause_id,
+            recorded_at=moment,
+        )
+        for offset, row in enumerate(rows)
+    ]
+    _write(connection, copies)
+    return Copied(len(rows), max(row.next_entity_id for row in rows))
 
 
 def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[LogRow]:
@@ -93,7 +174,7 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
         .where(events.c.world_id == world_id, events.c.tick == tick, events.c.kind == "command")
         .order_by(events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:
@@ -109,7 +190,7 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
         )
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
@@ -156,7 +237,7 @@ def history(
     )
     if before_position is not None:
         statement = statement.where(events.c.position < before_position)
-    return [_log_row(row, row.rejection) for row in connection.execute(statement)]
+    return [log_row(row, row.rejection) for row in connection.execute(statement)]
 
 
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
@@ -172,7 +253,8 @@ def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
     return rows
 
 
-def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+def log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+    """Read a row of `events`, with the payload of its rejection if there is one."""
     event = HashedEvent(
         position=row.position,
         world_id=row.world_id,

@@ -15,15 +15,16 @@ from sqlalchemy.exc import IntegrityError
 from archetype.errors import CorruptionError, NameTakenError
 from archetype.log.lineage import Lineage
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
-from archetype.store.schema import archetypes, events, snapshots, ticks, worlds
+from archetype.store.log import Waiting, copy_waiting
+from archetype.store.schema import events, ticks, worlds
 
 __all__ = [
     "NewWorld",
     "WorldRow",
     "archive",
     "configure",
-    "counts_of_world",
     "create",
+    "create_all",
     "find",
     "find_by_name",
     "lineage",
@@ -70,14 +71,24 @@ class NewWorld:
     parent_id: UUID | None = None
     fork_tick: int | None = None
     next_entity_id: int = 1
+    waiting: Waiting | None = None
 
 
 def create(connection: Connection, world: NewWorld) -> WorldRow:
-    """Make a world and write its first log row; the same world_id again is answered as the first time.
+    """Make one world; see `create_all`."""
+    return create_all(connection, [world])[0]
 
-    Raises `NameTakenError` when a live world has the name.
+
+def create_all(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[WorldRow]:
+    """Make worlds, all or none, each with its first log row; a world_id again is answered as the first time.
+
+    Raises `NameTakenError` when a live world has one of the names.
     """
     now = lock_log(connection)
+    return [_create(connection, world, now) for world in new_worlds]
+
+
+def _create(connection: Connection, world: NewWorld, now: datetime) -> WorldRow:
     found = find(connection, world.world_id)
     if (
         found is not None
@@ -111,6 +122,14 @@ def create(connection: Connection, world: NewWorld) -> WorldRow:
     append(connection, [[world.command]])
     born = sa.update(worlds).where(worlds.c.world_id == world.world_id)
     connection.execute(born.values(created_at=_recorded_at(world.command)))
+    if world.waiting is not None:
+        copied = copy_waiting(
+            connection, world.waiting, world.world_id, cause_id=world.command.event_id, moment=now
+        )
+        free = max(world.next_entity_id, copied.next_entity_id)
+        connection.execute(
+            born.values(head_version=worlds.c.head_version + copied.count, next_entity_id=free)
+        )
     created = find(connection, world.world_id)
     if created is None:
         msg = f"world {world.world_id} is not there right after it was made"
@@ -205,24 +224,3 @@ def lineage(connection: Connection, world_id: UUID) -> Lineage:
     )
     rows = connection.execute(sa.select(chain.c.world_id, chain.c.fork_tick).order_by(chain.c.depth))
     return Lineage([(row.world_id, row.fork_tick) for row in rows])
-
-
-@dataclass(frozen=True, slots=True)
-class WorldCounts:
-    """What a world holds after a tick: its active entities, and in which sets of components (JSON lists)."""
-
-    entity_count: int
-    signatures: Sequence[str]
-
-
-def counts_of_world(connection: Connection, owner_id: UUID, tick: int) -> WorldCounts:
-    """Count a world's entities after a tick from its owner's snapshot rows, without reading a page."""
-    entity_count = connection.scalar(
-        sa.select(ticks.c.entity_count).where(ticks.c.world_id == owner_id, ticks.c.tick == tick)
-    )
-    statement = (
-        sa.select(archetypes.c.components)
-        .join(snapshots, snapshots.c.archetype_id == archetypes.c.archetype_id)
-        .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick, snapshots.c.active_count > 0)
-    )
-    return WorldCounts(entity_count or 0, list(connection.scalars(statement)))
