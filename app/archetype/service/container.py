@@ -13,6 +13,8 @@ from archetype.service.appender import Appender
 from archetype.service.commands import CommandService
 from archetype.service.labels import LabelService
 from archetype.service.queries import QueryService
+from archetype.service.replays import ReplayService
+from archetype.service.retention import RetentionService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
@@ -34,6 +36,8 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.state_service = StateService(self.database, self.world_service)
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
+        self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
         self.query_service = QueryService(self.database, self.world_service, self.state_service)
 
     async def open(self) -> None:

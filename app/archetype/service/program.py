@@ -14,7 +14,7 @@ from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
 
-__all__ = ["ProcessorCode", "ProcessorInfo", "ProcessorRecord", "Program", "Replacement"]
+__all__ = ["CodeChange", "ProcessorCode", "ProcessorInfo", "ProcessorRecord", "Program", "Replacement"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class ProcessorInfo:
     module: str
     is_loaded: bool
     is_current: bool
+
+
+@dataclass(frozen=True)
+class CodeChange:
+    """A processor whose code is not the recorded one, by fingerprints; `loaded` is None if none is."""
+
+    processor: str
+    recorded: str
+    loaded: str | None
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,17 @@ class Program:
         return Program(
             tuple(change.applied(each) if each.name == change.name else each for each in self.processors)
         )
+
+    def changes(self) -> list[CodeChange]:
+        """Return the processors whose loaded code is not the recorded one, each name once."""
+        loaded = AsyncProcessor.loaded_types()
+        found: dict[str, CodeChange] = {}
+        for each in self.processors:
+            kind = loaded.get(each.name)
+            fingerprint = kind.source_fingerprint() if kind is not None else None
+            if fingerprint != each.code.fingerprint:
+                found[each.name] = CodeChange(each.name, each.code.fingerprint, fingerprint)
+        return list(found.values())
 
     @property
     def is_deterministic(self) -> bool:

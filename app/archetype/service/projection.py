@@ -30,6 +30,8 @@ from archetype.store.ticks import TickRow, tick_row
 
 __all__ = [
     "EMPTY_STATE",
+    "PagedColumn",
+    "PagedTable",
     "Projection",
     "Snapshot",
     "StoredTick",
@@ -46,7 +48,7 @@ EMPTY_STATE = state_hash([])
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class PagedColumn:
     """A column by its pages, with those that may not be stored yet; the same array is never hashed again."""
 
     array: pa.Array
@@ -55,11 +57,11 @@ class _Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class PagedTable:
     """One archetype's rows in pages; `is_whole` if they are the state's own arrays, without tombstones."""
 
     row: SnapshotRow
-    columns: Mapping[str, _Column]
+    columns: Mapping[str, PagedColumn]
     is_whole: bool
 
 
@@ -67,10 +69,10 @@ class _Table:
 class Snapshot:
     """A state in pages, and its hash; what is not stored yet can be."""
 
-    tables: Mapping[bytes, _Table]
+    tables: Mapping[bytes, PagedTable]
     state_hash: bytes
 
-    def column(self, archetype_id: bytes, name: str) -> _Column | None:
+    def column(self, archetype_id: bytes, name: str) -> PagedColumn | None:
         """Return a column if its array is the state's own, and so may be met again in the next state."""
         table = self.tables.get(archetype_id)
         return table.columns.get(name) if table is not None and table.is_whole else None
@@ -188,17 +190,17 @@ def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
     row = stored_tick.row
     pages = {page.page_hash: page.checked() for page in stored_tick.pages}
     active: list[ArchetypeTable] = []
-    tables: dict[bytes, _Table] = {}
+    tables: dict[bytes, PagedTable] = {}
     for each in stored_tick.snapshot:
         columns = {name: decode_column(listed, pages) for name, listed in each.pages.items()}
         table = _active_table(each, columns)
         active.append(table)
         is_whole = "is_active" not in columns
         hashed = {
-            name: _Column(table.array(name) if is_whole else columns[name].chunk(0), tuple(listed), ())
+            name: PagedColumn(table.array(name) if is_whole else columns[name].chunk(0), tuple(listed), ())
             for name, listed in each.pages.items()
         }
-        tables[each.archetype.archetype_id] = _Table(each, hashed, is_whole)
+        tables[each.archetype.archetype_id] = PagedTable(each, hashed, is_whole)
     if state_hash(map(_digest, stored_tick.snapshot)) != row.state_hash:
         msg = f"the snapshot of tick {row.tick} of world {row.world_id} does not match its state hash"
         raise CorruptionError(msg, world_id=str(row.world_id), tick=row.tick)
@@ -237,7 +239,7 @@ def take_snapshot(
     `tombstones` are the last rows of entities that end in this tick; a table that has some gets an
     `is_active` column.
     """
-    tables: dict[bytes, _Table] = {}
+    tables: dict[bytes, PagedTable] = {}
     for archetype_id in sorted(state.tables.keys() | tombstones.keys()):
         active, ended = state.tables.get(archetype_id), tombstones.get(archetype_id)
         columns = {
@@ -248,7 +250,7 @@ def take_snapshot(
         row_count = active_count + (ended.row_count if ended is not None else 0)
         hashes = {name: column.hashes for name, column in columns.items()}
         row = SnapshotRow(_archetype_of(active, ended), row_count, active_count, hashes)
-        tables[archetype_id] = _Table(row, columns, is_whole=ended is None)
+        tables[archetype_id] = PagedTable(row, columns, is_whole=ended is None)
     return Snapshot(tables, state_hash(_digest(table.row) for table in tables.values()))
 
 
@@ -263,7 +265,7 @@ def _archetype_of(*tables: ArchetypeTable | None) -> Archetype:
     return next(table.archetype for table in tables if table is not None)
 
 
-def _hashed(array: pa.Array, before: _Column | None) -> _Column:
+def _hashed(array: pa.Array, before: PagedColumn | None) -> PagedColumn:
     if before is not None and before.array is array:
         return before
     stored = set[bytes]()
@@ -271,7 +273,7 @@ def _hashed(array: pa.Array, before: _Column | None) -> _Column:
         stored = set(before.hashes) - {page.page_hash for page in before.unstored}
     pages = list(array_pages(array))
     hashes = tuple(page.page_hash for page in pages)
-    return _Column(array, hashes, tuple(page for page in pages if page.page_hash not in stored))
+    return PagedColumn(array, hashes, tuple(page for page in pages if page.page_hash not in stored))
 
 
 def _digest(row: SnapshotRow) -> ArchetypeDigest:

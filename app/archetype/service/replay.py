@@ -23,14 +23,16 @@ from archetype.store.snapshots import program_document
 from archetype.store.ticks import RunInput, TickRow, run_input
 from archetype.store.worlds import find
 
-__all__ = ["Replayer"]
+__all__ = ["RecordedTick", "Replayer"]
 
 RUNS_KEPT_MAX = 64
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class RecordedTick:
     """All that a tick was given, as it is recorded."""
+
+    row: TickRow
 
     commands: list[LogRow]
     program: Program
@@ -53,15 +55,20 @@ class Replayer:
         self._runs: OrderedDict[UUID, RunInput] = OrderedDict()
         self._seeds: dict[UUID, int] = {}
 
-    async def compute(self, before: Projection, row: TickRow) -> Projection:
+    async def read(self, before: Projection, row: TickRow) -> RecordedTick:
+        """Read what the tick that follows a projection was given; `CorruptionError` if a part is missing."""
+        recorded = self._known(before, row)
+        if recorded is None:
+            recorded = await self._database.read(lambda connection: self._read(connection, before, row))
+        return recorded
+
+    async def compute(self, before: Projection, recorded: RecordedTick) -> Projection:
         """Compute the tick that follows a projection; whether it came out as recorded, the caller compares.
 
         Raises `CodeNotLoadedError` and `CodeChangedError` where the recorded code is not here, and
         `CorruptionError` where a command does not match its hash.
         """
-        recorded = self._known(before, row)
-        if recorded is None:
-            recorded = await self._database.read(lambda connection: self._read(connection, before, row))
+        row = recorded.row
         inputs = await asyncio.to_thread(read_inputs, recorded.commands, before.program)
         context = TickContext(
             world_id=row.world_id,
@@ -82,7 +89,7 @@ class Replayer:
 
     async def follow(self, before: Projection, row: TickRow) -> Projection:
         """Compute the tick that follows a projection; `DivergenceError` if it is not the recorded one."""
-        after = await self.compute(before, row)
+        after = await self.compute(before, await self.read(before, row))
         if after.snapshot.state_hash != row.state_hash:
             msg = (
                 f"tick {row.tick} of world {row.world_id} has no snapshot, and computed again it is not the "
@@ -92,18 +99,19 @@ class Replayer:
             raise DivergenceError(msg, world_id=str(row.world_id), tick=row.tick)
         return after
 
-    def _known(self, before: Projection, row: TickRow) -> _Recorded | None:
+    def _known(self, before: Projection, row: TickRow) -> RecordedTick | None:
         """Return what a tick without commands was given, if an earlier one was given the same."""
         run, seed = self._runs.get(row.run_id), self._seeds.get(row.world_id)
         if row.command_count or run is None or seed is None or before.program.hash != row.code_hash:
             return None
-        return _Recorded([], before.program, run, seed)
+        return RecordedTick(row, [], before.program, run, seed)
 
-    def _read(self, connection: Connection, before: Projection, row: TickRow) -> _Recorded:
+    def _read(self, connection: Connection, before: Projection, row: TickRow) -> RecordedTick:
         commands: list[LogRow] = []
         if row.command_count:
             commands = commands_of_tick(connection, row.world_id, row.tick)
-        return _Recorded(
+        return RecordedTick(
+            row,
             commands,
             self._program(connection, before, row.code_hash),
             self._run(connection, row.run_id),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -33,7 +33,7 @@ from archetype.service.processors import ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
-from archetype.service.states import StateService
+from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import ticks as store
 from archetype.store.database import Database
@@ -48,8 +48,6 @@ LEASE_TTL_S = 10.0
 
 _CHANGING = (CommandType.ADD_PROCESSOR.value, CommandType.REMOVE_PROCESSOR.value)
 _REPLACING = (CommandType.REPLACE_PROCESSOR.value,)
-
-Progress = Callable[[int], Awaitable[None]]
 
 
 class SimulationService:
@@ -75,7 +73,7 @@ class SimulationService:
         """Let every run under way end behind the tick that it is computing."""
         self._is_stopping = True
 
-    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: Progress | None = None) -> RunResult:
+    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: OnTick | None = None) -> RunResult:
         """Run ticks and return once the last is durable; `on_tick` hears of each by its number.
 
         A retry with the same command id answers with what the first try did. Raises `TickFailedError`
@@ -85,7 +83,7 @@ class SimulationService:
         async with live.lock:
             return await self._run(live, request, on_tick)
 
-    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: Progress | None) -> RunResult:
+    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
         if self._is_stopping:
             msg = "the server is stopping and begins no more runs"
             raise UnavailableError(msg, retry_after_s=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
@@ -24,7 +24,10 @@ from archetype.store.snapshots import nearest_stored
 from archetype.store.ticks import TickRow, tick_row, tick_rows
 from archetype.store.worlds import WorldRow
 
-__all__ = ["StateService"]
+__all__ = ["OnTick", "StateService"]
+
+OnTick = Callable[[int], Awaitable[None]]
+"""What hears of each tick that is done, by its number."""
 
 STATE_CACHE_BYTES = 128 * 1024 * 1024
 """What states that were computed again may take in memory: the next reader begins with the nearest."""
@@ -96,6 +99,17 @@ class StateService:
         async for row in self.rows(lineage, projection.committed_tick + 1, tick + 1):
             projection = await replayer.follow(projection, row)
         return projection
+
+    async def stored(self, world_id: UUID, tick: int) -> Projection | None:
+        """Return a world after a tick by its own snapshot, or None if it has none."""
+        owner_id = (await self._worlds.lineage(world_id)).owner_of(tick)
+
+        def fetch(connection: Connection) -> StoredTick | None:
+            found = read_tick(connection, owner_id, tick)
+            return found if found.snapshot or found.row.state_hash == EMPTY_STATE else None
+
+        found = await self._database.read(fetch)
+        return None if found is None else await asyncio.to_thread(project, world_id, found)
 
     async def rows(self, lineage: Lineage, from_tick: int, to_tick: int) -> AsyncIterator[TickRow]:
         """Go through the committed ticks `from_tick` <= t < `to_tick` of a lineage in order.
