@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -107,4 +107,4 @@ class WorldConfig(BaseModel):
     world_id: UUID | None = None
     name: str | None = None
     seed: int | None = None
-    snapshots: int | str | None = None
+    snapshots: Annotated[int, Field(strict=True)] | str | None = None

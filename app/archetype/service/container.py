@@ -11,6 +11,7 @@ from archetype.core.execute import configure_daft
 from archetype.errors import InvalidInputError
 from archetype.service.appender import Appender
 from archetype.service.commands import CommandService
+from archetype.service.entities import EntityService
 from archetype.service.labels import LabelService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
@@ -38,6 +39,7 @@ class ServiceContainer:
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
+        self.entity_service = EntityService(self.database, self.world_service, self.state_service)
         self.query_service = QueryService(self.database, self.world_service, self.state_service)
 
     async def open(self) -> None:

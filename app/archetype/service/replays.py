@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.lineage import Lineage
 from archetype.service.program import CodeChange
 from archetype.service.projection import PagedColumn, PagedTable, Projection
@@ -80,24 +79,23 @@ class ReplayService:
         self,
         world: WorldRow,
         *,
-        from_tick: int = 0,
+        from_tick: int | None = None,
         to_tick: int | None = None,
         on_tick: OnTick | None = None,
     ) -> ReplayReport:
         """Compute committed ticks again, by default all, with the loaded code, up to the first that differs.
 
-        `on_tick` hears of each by its number. Raises `InvalidInputError` for ticks that are not committed,
+        `on_tick` hears of each by its number. Raises `TickNotFoundError` for ticks that are not committed,
         and `CodeNotLoadedError` where a processor is not loaded.
         """
-        end = world.tick if to_tick is None else to_tick
-        _check_range(world, from_tick, end)
+        start, end = self._worlds.committed_range(world, from_tick, to_tick)
         lineage = await self._worlds.lineage(world.world_id)
         replayer = Replayer(self._database, self._worlds.live(world.world_id).resources, allows_changes=True)
-        before = await self._states.projection(world, from_tick - 1)
+        before = await self._states.projection(world, start - 1)
         changes: dict[str, CodeChange] = {}
         compared = skipped = 0
         divergence: Divergence | None = None
-        async for row in self._states.rows(lineage, from_tick, end):
+        async for row in self._states.rows(lineage, start, end):
             recorded = await replayer.read(before, row)
             if not recorded.program.is_deterministic:
                 before = await self._states.projection(world, row.tick)
@@ -112,9 +110,7 @@ class ReplayService:
                 await on_tick(row.tick)
             if divergence is not None:
                 break
-        return ReplayReport(
-            world.world_id, from_tick, end, compared, skipped, list(changes.values()), divergence
-        )
+        return ReplayReport(world.world_id, start, end, compared, skipped, list(changes.values()), divergence)
 
     async def _describe(self, lineage: Lineage, row: TickRow, computed: Projection) -> Divergence:
         recorded = await self._states.stored(lineage.owner_of(row.tick), row.tick)
@@ -123,16 +119,6 @@ class ReplayService:
             what = "it is another state; what was recorded is not stored, so nobody can say where it differs"
             return Divergence(row.tick, *hashes, what)
         return await asyncio.to_thread(_first_difference, row.tick, hashes, recorded, computed)
-
-
-def _check_range(world: WorldRow, from_tick: int, to_tick: int) -> None:
-    if 0 <= from_tick <= to_tick <= world.tick:
-        return
-    msg = (
-        f"ticks {from_tick} to {to_tick} (not included) of world {world.name!r} are not all committed; "
-        f"those are 0 to {world.tick}"
-    )
-    raise InvalidInputError(msg, faults=[FieldFault("from_tick", msg)])
 
 
 def _first_difference(

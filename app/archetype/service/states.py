@@ -117,15 +117,12 @@ class StateService:
         Raises `CorruptionError` that names the first one which is missing.
         """
         for stretch in lineage.between(from_tick, to_tick):
-            for start in range(stretch.from_tick, stretch.to_tick or 0, TICKS_PER_READ):
-                end = min(start + TICKS_PER_READ, stretch.to_tick or 0)
-                rows = await self._database.read(
-                    partial(tick_rows, owner_id=stretch.world_id, from_tick=start, to_tick=end)
-                )
-                for tick, row in zip_longest(range(start, end), rows):
+            for part in stretch.parts(TICKS_PER_READ):
+                rows = await self._database.read(partial(tick_rows, stretch=part))
+                for tick, row in zip_longest(range(part.from_tick, part.to_tick), rows):
                     if row is None or row.tick != tick:
-                        msg = f"tick {tick} of world {stretch.world_id} is missing"
-                        raise CorruptionError(msg, world_id=str(stretch.world_id), tick=tick)
+                        msg = f"tick {tick} of world {part.world_id} is missing"
+                        raise CorruptionError(msg, world_id=str(part.world_id), tick=tick)
                     yield row
 
 

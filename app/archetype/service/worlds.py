@@ -26,7 +26,7 @@ from archetype.errors import (
 )
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
-from archetype.log.lineage import Lineage, Segment
+from archetype.log.lineage import Lineage, Stretch
 from archetype.log.payloads import Snapshots, is_world_name
 from archetype.service.answers import refusal
 from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
@@ -166,7 +166,7 @@ class WorldService:
         def write(connection: Connection) -> tuple[list[store.WorldRow], list[TickCounts]]:
             point = ForkPoint(parent, tick, owner_id, tick_row(connection, owner_id, tick))
             created = store.create_all(connection, new_forks(point, request, ids))
-            return created, tick_counts(connection, [Segment(owner_id, tick, tick + 1)])
+            return created, tick_counts(connection, [Stretch(owner_id, tick, tick + 1)])
 
         created, counts = await self._database.write(write)
         return [_info(row, counts) for row in created]
@@ -243,6 +243,25 @@ class WorldService:
         known = f"its ticks go from 0 to {last}" if last >= 0 else "it has no committed tick yet"
         msg = f"tick {tick} of world {world.name!r} is not committed; {known}"
         raise TickNotFoundError(msg, tick=tick, committed_tick=last)
+
+    def committed_range(
+        self, world: store.WorldRow, from_tick: int | None, to_tick: int | None, *, limit: int | None = None
+    ) -> tuple[int, int]:
+        """Return committed ticks `from_tick` <= t < `to_tick`, by default all; at most `limit` of them.
+
+        Raises `TickNotFoundError` where some of them are not committed, `InvalidInputError` for too many.
+        """
+        start, end = from_tick or 0, world.tick if to_tick is None else to_tick
+        if not 0 <= start <= end <= world.tick:
+            msg = (
+                f"the ticks from {start} to {end} (not included) of world {world.name!r} are not all "
+                f"committed; those are 0 to {world.tick}"
+            )
+            raise TickNotFoundError(msg, tick=end, committed_tick=world.committed_tick)
+        if limit is not None and end - start > limit:
+            msg = f"{end - start} ticks are asked for, {limit} are allowed at once; ask for them in parts"
+            raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
+        return start, end
 
     async def find(self, reference: str | UUID) -> store.WorldRow:
         """Return the live world of that name or id; `WorldNotFoundError` says which ones to look at.

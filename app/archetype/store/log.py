@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Row
 
 from archetype.clock import new_id
@@ -17,7 +18,7 @@ from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
-from archetype.log.lineage import Segment
+from archetype.log.lineage import Segment, Stretch
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LogRow",
     "Waiting",
     "checked",
+    "commands_of_entity",
     "commands_of_tick",
     "copy_waiting",
     "history",
@@ -66,6 +68,14 @@ _ADVANCE = (
     sa.update(log_head)
     .values(position=log_head.c.position + sa.bindparam("count"))
     .returning(log_head.c.position)
+)
+
+
+_REJECTION = events.alias("rejection")
+_IS_REJECTED = sa.and_(
+    _REJECTION.c.world_id == events.c.world_id,
+    _REJECTION.c.cause_id == events.c.event_id,
+    _REJECTION.c.type == "command_rejected",
 )
 
 
@@ -220,17 +230,9 @@ def history(
         )
         for segment in segments
     ]
-    rejection = events.alias("rejection")
     statement = (
-        sa.select(*events.columns, rejection.c.payload.label("rejection"))
-        .outerjoin(
-            rejection,
-            sa.and_(
-                rejection.c.world_id == events.c.world_id,
-                rejection.c.cause_id == events.c.event_id,
-                rejection.c.type == "command_rejected",
-            ),
-        )
+        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
+        .outerjoin(_REJECTION, _IS_REJECTED)
         .where(events.c.kind == "command", sa.or_(*owned))
         .order_by(events.c.position.desc())
         .limit(limit)
@@ -238,6 +240,40 @@ def history(
     if before_position is not None:
         statement = statement.where(events.c.position < before_position)
     return [log_row(row, row.rejection) for row in connection.execute(statement)]
+
+
+def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int) -> list[LogRow]:
+    """Return the commands of a stretch that may concern an entity, in their order, unchecked.
+
+    Those that name it, the last spawn at or before its id, and bulk updates, whose rows only their batch
+    names.
+    """
+    own = (events.c.world_id == stretch.world_id, events.c.kind == "command")
+    within = (events.c.tick >= stretch.from_tick, events.c.tick < stretch.to_tick)
+    spawned = sa.select(sa.func.max(events.c.first_entity_id)).where(
+        *own, events.c.type == "spawn", events.c.first_entity_id <= entity_id
+    )
+    statement = (
+        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
+        .outerjoin(_REJECTION, _IS_REJECTED)
+        .where(
+            *own,
+            *within,
+            sa.or_(
+                events.c.first_entity_id == spawned.scalar_subquery(),
+                _payload_integer(connection, "entity_id") == entity_id,
+                sa.and_(events.c.type == "update", events.c.batch.is_not(None)),
+            ),
+        )
+        .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
+    )
+    return [log_row(row, row.rejection) for row in connection.execute(statement)]
+
+
+def _payload_integer(connection: Connection, field: str) -> sa.ColumnElement[Any]:
+    if connection.dialect.name == "postgresql":
+        return sa.cast(sa.cast(events.c.payload, postgresql.JSONB)[field].astext, sa.BigInteger)
+    return sa.func.json_extract(events.c.payload, f"$.{field}")
 
 
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Row
 from archetype.core.archetype import Archetype
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
-from archetype.log.lineage import Segment
+from archetype.log.lineage import Segment, Stretch
 from archetype.log.pages import Page
 from archetype.store.schema import archetypes, pages, programs, snapshots
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_archetypes",
     "read_pages",
     "snapshot_rows",
+    "snapshots_between",
     "write_blobs",
     "write_snapshot",
 ]
@@ -122,6 +123,24 @@ def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:
         _insert_new(connection, snapshots, rows)
 
 
+def snapshots_between(connection: Connection, stretch: Stretch) -> dict[int, list[SnapshotRow]]:
+    """Return the stored snapshots of a stretch by tick, each in order of archetype id."""
+    statement = (
+        sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
+        .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
+        .where(
+            snapshots.c.world_id == stretch.world_id,
+            snapshots.c.tick >= stretch.from_tick,
+            snapshots.c.tick < stretch.to_tick,
+        )
+        .order_by(snapshots.c.tick, snapshots.c.archetype_id)
+    )
+    found: dict[int, list[SnapshotRow]] = {}
+    for row in connection.execute(statement):
+        found.setdefault(row.tick, []).append(_snapshot_row(row))
+    return found
+
+
 def nearest_stored(connection: Connection, segments: Sequence[Segment], tick: int) -> tuple[UUID, int] | None:
     """Return the newest stored snapshot of a lineage at or before a tick: the owner and its tick."""
     for segment in reversed(segments):
@@ -146,14 +165,14 @@ def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[Sna
         .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick)
         .order_by(snapshots.c.archetype_id)
     )
-    rows: list[SnapshotRow] = []
-    for row in connection.execute(statement):
-        archetype = _archetype(row)
-        hashes = {
-            name: [bytes.fromhex(page) for page in listed] for name, listed in json.loads(row.pages).items()
-        }
-        rows.append(SnapshotRow(archetype, row.row_count, row.active_count, hashes))
-    return rows
+    return [_snapshot_row(row) for row in connection.execute(statement)]
+
+
+def _snapshot_row(row: Row[Any]) -> SnapshotRow:
+    hashes = {
+        name: [bytes.fromhex(page) for page in listed] for name, listed in json.loads(row.pages).items()
+    }
+    return SnapshotRow(_archetype(row), row.row_count, row.active_count, hashes)
 
 
 def read_archetypes(connection: Connection, archetype_ids: Collection[bytes]) -> dict[bytes, Archetype]:

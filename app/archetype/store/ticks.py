@@ -24,7 +24,7 @@ from archetype.errors import (
 )
 from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
-from archetype.log.lineage import Segment
+from archetype.log.lineage import Stretch
 from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.log import LogRow, log_row, record_facts
 from archetype.store.schema import events, runs, ticks, worlds
@@ -467,14 +467,15 @@ def tick_row(connection: Connection, owner_id: UUID, tick: int) -> TickRow | Non
     return TickRow(**row) if row else None
 
 
-def tick_rows(connection: Connection, owner_id: UUID, from_tick: int, to_tick: int) -> list[TickRow]:
-    """Return the committed ticks `from_tick` <= t < `to_tick` of the world that owns them, in order."""
-    statement = (
-        sa.select(*ticks.columns)
-        .where(ticks.c.world_id == owner_id, ticks.c.tick >= from_tick, ticks.c.tick < to_tick)
-        .order_by(ticks.c.tick)
-    )
+def tick_rows(connection: Connection, stretch: Stretch) -> list[TickRow]:
+    """Return the committed ticks of a stretch, in order."""
+    statement = sa.select(*ticks.columns).where(*_within(stretch)).order_by(ticks.c.tick)
     return [TickRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def _within(stretch: Stretch) -> tuple[sa.ColumnElement[bool], ...]:
+    first, end = ticks.c.tick >= stretch.from_tick, ticks.c.tick < stretch.to_tick
+    return ticks.c.world_id == stretch.world_id, first, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,18 +491,16 @@ class TickCounts:
         return sum(self.by_archetype.values())
 
 
-def tick_counts(connection: Connection, segments: Sequence[Segment]) -> list[TickCounts]:
+def tick_counts(connection: Connection, stretches: Sequence[Stretch]) -> list[TickCounts]:
     """Count entities after each tick of these stretches, in order, from what the ticks recorded."""
     recorded: list[tuple[int, Mapping[str, int]]] = []
-    for segment in segments:
+    for stretch in stretches:
         statement = (
             sa.select(ticks.c.tick, events.c.payload)
             .join(events, events.c.position == ticks.c.position)
-            .where(ticks.c.world_id == segment.world_id, ticks.c.tick >= segment.from_tick)
+            .where(*_within(stretch))
             .order_by(ticks.c.tick)
         )
-        if segment.to_tick is not None:
-            statement = statement.where(ticks.c.tick < segment.to_tick)
         recorded.extend(
             (row.tick, json.loads(row.payload)["archetypes"]) for row in connection.execute(statement)
         )
