@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from archetype.clock import new_id, new_seed
+from archetype.core.archetype import Archetype
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import Hooks, OnDestroy
 from archetype.core.resources import Resources
@@ -80,6 +81,7 @@ class WorldService:
         self._database = database
         self._live: OrderedDict[UUID, LiveWorld] = OrderedDict()
         self._lineages: dict[UUID, Lineage] = {}
+        self._archetypes: dict[bytes, Archetype] = {}
 
     async def create_world(
         self, config: WorldConfig, *, command_id: UUID | None = None, actor_id: UUID | None = None
@@ -166,7 +168,7 @@ class WorldService:
         def write(connection: Connection) -> tuple[list[store.WorldRow], list[TickCounts]]:
             point = ForkPoint(parent, tick, owner_id, tick_row(connection, owner_id, tick))
             created = store.create_all(connection, new_forks(point, request, ids))
-            return created, tick_counts(connection, [Stretch(owner_id, tick, tick + 1)])
+            return created, tick_counts(connection, [Stretch(owner_id, tick, tick + 1)], self._archetypes)
 
         created, counts = await self._database.write(write)
         return [_info(row, counts) for row in created]
@@ -295,7 +297,9 @@ class WorldService:
     async def counts(self, world: store.WorldRow, from_tick: int, to_tick: int) -> list[TickCounts]:
         """Count a world's entities after each committed tick `from_tick` <= t < `to_tick`, in order."""
         stretches = (await self.lineage(world.world_id)).between(from_tick, to_tick)
-        return await self._database.read(lambda connection: tick_counts(connection, stretches))
+        return await self._database.read(
+            lambda connection: tick_counts(connection, stretches, self._archetypes)
+        )
 
     async def list_worlds(self, *, after: UUID | None = None, limit: int = 1000) -> list[WorldInfo]:
         """List live worlds by id, which is the order of their birth, behind `after`; without signatures."""

@@ -491,8 +491,13 @@ class TickCounts:
         return sum(self.by_archetype.values())
 
 
-def tick_counts(connection: Connection, stretches: Sequence[Stretch]) -> list[TickCounts]:
-    """Count entities after each tick of these stretches, in order, from what the ticks recorded."""
+def tick_counts(
+    connection: Connection, stretches: Sequence[Stretch], known: dict[bytes, Archetype]
+) -> list[TickCounts]:
+    """Count entities after each tick of these stretches, in order, from what the ticks recorded.
+
+    `known` holds the archetypes that were read before, and takes in those that were not.
+    """
     recorded: list[tuple[int, Mapping[str, int]]] = []
     for stretch in stretches:
         statement = (
@@ -504,7 +509,9 @@ def tick_counts(connection: Connection, stretches: Sequence[Stretch]) -> list[Ti
         recorded.extend(
             (row.tick, json.loads(row.payload)["archetypes"]) for row in connection.execute(statement)
         )
-    known = read_archetypes(connection, {bytes.fromhex(key) for _, counts in recorded for key in counts})
+    named = {bytes.fromhex(key) for _, counts in recorded for key in counts}
+    if missing := named - known.keys():
+        known.update(read_archetypes(connection, missing))
     return [
         TickCounts(tick, {known[bytes.fromhex(key)]: count for key, count in counts.items()})
         for tick, counts in recorded
