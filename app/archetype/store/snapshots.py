@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _PAGES_PER_STATEMENT = 64
+_PAGES_PER_READ = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +230,8 @@ def read_pages(connection: Connection, hashes: Collection[bytes]) -> list[Stored
     """
     wanted = sorted(hashes)
     found: dict[bytes, StoredPage] = {}
-    for start in range(0, len(wanted), _PAGES_PER_STATEMENT):
-        part = wanted[start : start + _PAGES_PER_STATEMENT]
+    for start in range(0, len(wanted), _PAGES_PER_READ):
+        part = wanted[start : start + _PAGES_PER_READ]
         statement = sa.select(pages.c.page_hash, pages.c.codec, pages.c.data).where(
             pages.c.page_hash.in_(part)
         )
