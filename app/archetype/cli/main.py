@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archetype.cli import catalog, command, db, entity, query, serve, simulate, sql, world
+from archetype.cli import catalog, command, db, entity, query, replay, retention, serve, simulate, sql, world
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
 from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
@@ -50,6 +50,8 @@ def shared_options(
 
 serve.register(app)
 app.add_typer(world.app, name="world")
+retention.register(app, world.app)
+replay.register(world.app)
 simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")
