@@ -1,0 +1,182 @@
+"""One flipped bit, or one row edited, removed or added anywhere in a stored past, is found and named."""
+
+import random
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+from rich import INTEGER_BITS, KEYS, NULLED, Tamper, flipped, places, written
+
+from archetype.service.verification.verify import verify
+from archetype.store.database import Database
+from archetype.store.schema import metadata
+
+NOT_HISTORY = {"lease_owner", "lease_epoch", "lease_until"}
+COLUMNS = [
+    (table.name, column.name)
+    for table in metadata.sorted_tables
+    for column in table.columns
+    if column.name not in NOT_HISTORY
+]
+REFUSALS = ("UniqueViolation", "IntegrityError", "NumericValueOutOfRange", "CharacterNotInRepertoire")
+
+
+async def report_of(url):
+    database = Database(url)
+    try:
+        return await verify(database)
+    finally:
+        await database.close()
+
+
+async def faults_of(url):
+    return (await report_of(url)).faults
+
+
+@asynccontextmanager
+async def tampered(fresh):
+    """Give a copy of the past and a way to write into it."""
+    async with fresh() as url, Tamper(url) as tamper:
+        yield tamper
+
+
+def is_named(faults, table, *rows):
+    return any(
+        fault.place == place or fault.place.endswith(f", {place}")
+        for fault in faults
+        for row in rows
+        for place in places(table, row)
+    )
+
+
+def altered(tamper, column, row, draw):
+    """Return another value for a column, or None where the row has none that could be told from it."""
+    value = row[column]
+    if value is None:
+        return written(NULLED[column], is_sqlite=tamper.is_sqlite)
+    if column in NULLED and draw.random() < 0.3:
+        return None
+    if column == "kind":
+        return "fact" if value == "command" else "command"
+    return flipped(value, draw, bits=INTEGER_BITS.get(column, 63))
+
+
+def is_derivable(table, column, row):
+    """A fork's settings are its parent's of a moment that its log does not hold."""
+    return not (table == "worlds" and column == "config" and row["parent_id"] is not None)
+
+
+async def edit(tamper, table, column, draw):
+    """Change one column of a random row in a way that the database's unique keys allow; return both rows."""
+    rows = [row for row in await tamper.rows(f"SELECT * FROM {table}") if is_derivable(table, column, row)]
+    for _ in range(50):
+        row = draw.choice(rows)
+        value = altered(tamper, column, row, draw)
+        if value == row[column] and type(value) is not float:
+            continue
+        try:
+            await tamper.set(table, row, **{column: value})
+        except Exception as error:
+            if not any(name in type(error).__name__ for name in REFUSALS):
+                raise
+            continue
+        return row, row | {column: value}
+    message = f"found nothing to change in {table}.{column}"
+    raise AssertionError(message)
+
+
+async def test_a_rich_past_is_sound(fresh):
+    async with fresh() as url:
+        report = await report_of(url)
+        assert report.faults == ()
+        assert report.is_sound
+        assert (report.worlds, report.ticks) == (7, 17)
+        assert min(report.events, report.snapshots, report.pages, report.page_bytes) > 20
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[".".join(each) for each in COLUMNS])
+async def test_an_edit_of_any_column_is_found_where_it_is(fresh, table, column):
+    draw = random.Random(f"{table}.{column}")
+    async with tampered(fresh) as tamper:
+        before, after = await edit(tamper, table, column, draw)
+        faults = await faults_of(tamper.url)
+        assert is_named(faults, table, before, after), (before, after, faults)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_an_edit_of_anything_is_found(fresh, seed):
+    draw = random.Random(seed)
+    table, column = draw.choice(COLUMNS)
+    async with tampered(fresh) as tamper:
+        before, after = await edit(tamper, table, column, draw)
+        faults = await faults_of(tamper.url)
+        assert is_named(faults, table, before, after), (before, after, faults)
+
+
+def is_missed(table, row, rows):
+    """A tick's whole snapshot may be gone, since a replay rebuilds it; a part of one may not."""
+    if table != "snapshots":
+        return True
+    return sum((each["world_id"], each["tick"]) == (row["world_id"], row["tick"]) for each in rows) > 1
+
+
+@pytest.mark.parametrize("table", KEYS)
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_row_that_is_gone_is_missed(fresh, table, seed):
+    draw = random.Random(seed)
+    async with tampered(fresh) as tamper:
+        rows = await tamper.rows(f"SELECT * FROM {table}")
+        row = draw.choice([row for row in rows if is_missed(table, row, rows)])
+        await tamper.delete(table, row)
+        report = await report_of(tamper.url)
+        assert not report.is_sound
+        hashed = row.get("page_hash") or row.get("archetype_id") or row.get("code_hash")
+        is_told = any(
+            hashed is not None and isinstance(hashed, bytes) and hashed.hex() in fault.message
+            for fault in report.faults
+        )
+        is_its_command = table == "runs" and any("is missing" in fault.message for fault in report.faults)
+        is_its_events = table == "worlds" and any(
+            str(row["world_id"]) in fault.message for fault in report.faults
+        )
+        is_its_tick = table == "archetypes" and any(
+            "archetype is missing" in fault.message for fault in report.faults
+        )
+        named = is_named(report.faults, table, row)
+        assert named or is_told or is_its_command or is_its_events or is_its_tick, (row, report.faults)
+
+
+def twin(table, row, rows):
+    """Return a copy of a row under a key that is free."""
+    other = dict(row)
+    match table:
+        case "events":
+            other["position"] = max(each["position"] for each in rows) + 1
+            mine = [each["version"] for each in rows if each["world_id"] == row["world_id"]]
+            other["version"] = max(mine) + 1
+            other["event_id"] = type(row["event_id"])(str(uuid.uuid4()))
+        case "worlds":
+            other |= {"world_id": type(row["world_id"])(str(uuid.uuid4())), "name": "twin"}
+        case "ticks" | "snapshots":
+            other["tick"] = row["tick"] + 1_000
+        case "runs":
+            other["run_id"] = type(row["run_id"])(str(uuid.uuid4()))
+        case "labels":
+            other["name"] = "twin"
+        case "log_head":
+            other["id"] = 2
+        case _:
+            (name,) = KEYS[table]
+            other[name] = bytes([row[name][0] ^ 1]) + row[name][1:]
+    return other
+
+
+@pytest.mark.parametrize("table", KEYS)
+async def test_a_row_too_many_is_found(fresh, table):
+    draw = random.Random(table)
+    async with tampered(fresh) as tamper:
+        rows = await tamper.rows(f"SELECT * FROM {table}")
+        other = twin(table, draw.choice(rows), rows)
+        await tamper.insert(table, other)
+        faults = await faults_of(tamper.url)
+        assert is_named(faults, table, other), (other, faults)
