@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import uuid
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rich import build
+from rich import Tamper, build
 
 URL_VARIABLE = "ARCHETYPE_TEST_POSTGRES_URL"
 
@@ -43,33 +42,27 @@ def rich_postgres(postgres_template: str):
     name = f"rich_{uuid.uuid4().hex}"
     asyncio.run(_on(url, f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY file_copy"))
     asyncio.run(build(url.rsplit("/", 1)[0] + f"/{name}"))
-    yield name
+    yield url.rsplit("/", 1)[0] + f"/{name}"
     asyncio.run(_on(url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path):
-    """Give copies of the rich past, each by its URL for as long as its block runs."""
+def rich_url(request: pytest.FixtureRequest) -> str:
+    """The URL of the rich past; what a test changes there it must take back."""
     if request.param == "sqlite":
-        source: Path = request.getfixturevalue("rich_file")
+        return f"sqlite:///{request.getfixturevalue('rich_file')}"
+    return request.getfixturevalue("rich_postgres")
 
-        @asynccontextmanager
-        async def copied():
-            path = tmp_path / f"{uuid.uuid4().hex}.db"
-            shutil.copy(source, path)
-            yield f"sqlite:///{path}"
 
-        return copied
+@pytest.fixture
+async def tamper(rich_url: str):
+    """Give a way to write into the rich past; whatever a test changes is taken back behind it."""
+    async with Tamper(rich_url) as opened:
+        yield opened
+        await opened.undo()
 
-    template: str = request.getfixturevalue("rich_postgres")
 
-    @asynccontextmanager
-    async def cloned():
-        url, name = os.environ[URL_VARIABLE], f"test_{uuid.uuid4().hex}"
-        await _on(url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        try:
-            yield url.rsplit("/", 1)[0] + f"/{name}"
-        finally:
-            await _on(url, f"DROP DATABASE {name} WITH (FORCE)")
-
-    return cloned
+@pytest.fixture
+def copied_file(rich_file: Path, tmp_path: Path) -> Path:
+    """Give a copy of the SQLite file, to be damaged."""
+    return Path(shutil.copy(rich_file, tmp_path / "copy.db"))

@@ -7,6 +7,7 @@ import random
 import sqlite3
 import struct
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -62,7 +63,7 @@ class Tripping(AsyncProcessor):
 
 
 async def build(url: str) -> None:
-    """Make worlds with forks of forks, tombstones, rejections, bulk rows, labels, and runs that ended badly."""
+    """Make forks of forks, tombstones, rejections, bulk rows, labels, and runs that ended badly."""
     async with ServiceContainer(url) as services:
         demo = await _demo(services)
         first = await _fork(services, "demo", "first", 1)
@@ -170,10 +171,11 @@ async def _label(services: ServiceContainer, world_id: uuid.UUID, kind: str, pay
 
 
 class Tamper:
-    """Writes past the service: no guard, no foreign key, no check stands in its way."""
+    """Writes past the service: no guard, no foreign key, no check stands in its way; `undo` takes it back."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._undoing: list[Callable[[], Awaitable[None]]] = []
         self.is_sqlite = url.startswith("sqlite")
 
     async def __aenter__(self):
@@ -217,15 +219,27 @@ class Tamper:
         changes = ", ".join(f"{name} = ?" for name in values)
         key = [row[name] for name in KEYS[table]]
         await self.execute(f"UPDATE {table} SET {changes} WHERE {self._where(table)}", *values.values(), *key)
+        before = {name: row[name] for name in values}
+        self._undoing.append(lambda: self.set(table, row | values, **before))
 
     async def delete(self, table: str, row: dict[str, Any]) -> None:
+        """Take a row out."""
         await self.execute(
             f"DELETE FROM {table} WHERE {self._where(table)}", *(row[name] for name in KEYS[table])
         )
+        self._undoing.append(lambda: self.insert(table, row))
 
     async def insert(self, table: str, row: dict[str, Any]) -> None:
-        places = ", ".join("?" * len(row))
-        await self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
+        """Put a row in."""
+        marks = ", ".join("?" * len(row))
+        await self.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+        self._undoing.append(lambda: self.delete(table, row))
+
+    async def undo(self) -> None:
+        """Take back what was changed, the last first."""
+        undoing, self._undoing = self._undoing, []
+        for take_back in reversed(undoing):
+            await take_back()
 
     def _where(self, table: str) -> str:
         return " AND ".join(f"{name} = ?" for name in KEYS[table])
