@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archetype.cli import catalog, command, db, entity, query, serve, simulate, sql, world
+from archetype.cli import catalog, command, db, entity, query, serve, simulate, sql, verify, world
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
 from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
@@ -57,6 +57,7 @@ app.add_typer(command.app, name="command")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
 sql.register(app)
+verify.register(app)
 app.add_typer(db.app, name="db")
 
 

@@ -316,26 +316,28 @@ async def _translated(name: str) -> AsyncGenerator[None]:
     except (OperationalError, InterfaceError) as error:
         msg = f"{name} does not answer as it should: {_reason(error)}"
         raise UnavailableError(msg, retry_after_s=1) from error
-    except DBAPIError as error:
-        if not _is_damage(error):
-            raise
-        msg = f"{name} is damaged: {_reason(error)}; restore it from a backup or another copy"
-        raise CorruptionError(msg) from error
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
         msg = f"{name} cannot be reached: {error}"
         raise UnavailableError(msg, retry_after_s=1) from error
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        # What a cursor meets on its way comes as the driver's own error.
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not _is_damage(cause):
+            raise
+        msg = f"{name} is damaged: {cause}; restore it from a backup or another copy"
+        raise CorruptionError(msg) from error
 
 
 def _reason(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
 
 
-def _is_damage(error: DBAPIError) -> bool:
+def _is_damage(error: BaseException | None) -> bool:
     """Tell whether the database says that its own files are broken."""
-    state = getattr(error.orig, "sqlstate", None)
+    state = getattr(error, "sqlstate", None)
     if state is not None:
         return str(state).startswith("XX")
-    return "malformed" in str(error.orig) or "not a database" in str(error.orig)
+    return "malformed" in str(error) or "not a database" in str(error)
 
 
 def _lenient_text(text: bytes) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rich import Tamper, build
+from rich_past import Tamper, build
 
 URL_VARIABLE = "ARCHETYPE_TEST_POSTGRES_URL"
 

@@ -90,7 +90,9 @@ def check_snapshot(
 def _check_table(table: ParsedSnapshot, blobs: Blobs, findings: Findings) -> None:
     archetype = blobs.archetypes[table.archetype_id]
     if archetype is None:
-        findings.add(FaultKind.SNAPSHOT, table.where, "its archetype is missing or damaged")
+        findings.add(
+            FaultKind.SNAPSHOT, table.where, f"archetype {table.archetype_id.hex()} is missing or damaged"
+        )
         return
     kinds = _column_kinds(archetype, table.columns)
     if kinds.keys() != table.columns.keys():
