@@ -288,9 +288,9 @@ def select_ticks(world_id: UUID, tick: int | None = None) -> sa.Select[Any]:
 
 
 def select_command_hashes(world_id: UUID, from_tick: int) -> sa.Select[Any]:
-    """Select tick and hash of a world's commands from a tick on, as they are applied."""
+    """Select tick, version and hash of a world's commands from a tick on, as they are applied."""
     return (
-        sa.select(*_raw(events.c.tick, events.c.hash))
+        sa.select(*_raw(events.c.tick, events.c.version, events.c.hash))
         .where(events.c.world_id == world_id, events.c.kind == "command", events.c.tick >= from_tick)
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )

@@ -24,7 +24,7 @@ __all__ = ["Blobs", "PageFacts"]
 _PAGES_PER_PART = 32
 _PAGES_PER_STATEMENT = 256
 _ROWS_PER_PART = 200
-PAGES_KEPT_MAX = 400_000
+_PAGES_KEPT_MAX = 400_000
 """Pages whose heads are remembered, some 100 MB of them; one that was forgotten is read again."""
 
 
@@ -76,7 +76,7 @@ class Blobs:
 
     def forget(self) -> None:
         """Let go of the pages that came first, where there are too many to remember."""
-        for page_hash in list(self.pages)[: max(len(self.pages) - PAGES_KEPT_MAX, 0)]:
+        for page_hash in list(self.pages)[: max(len(self.pages) - _PAGES_KEPT_MAX, 0)]:
             del self.pages[page_hash]
 
     async def _archetypes(self, ids: Collection[bytes] | None) -> None:

@@ -109,7 +109,10 @@ class Findings:
 
 
 def _shown(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    # What is no UTF-8 in the database must be printed all the same.
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def place(**parts: Any) -> str:

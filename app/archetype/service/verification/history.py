@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from archetype.errors import ArchetypeError
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType
 from archetype.log.facts import FactType
@@ -110,7 +111,7 @@ class WorldHistory:
                 self._command(event)
             else:
                 self._fact(event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArchetypeError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.findings.add(FaultKind.EVENT, where, f"its payload cannot be understood: {error!r:.200}")
         is_commit = event.kind == "fact" and event.type == FactType.TICK_COMMITTED
         self._committed_at = event.recorded_at if is_commit else None
@@ -137,7 +138,7 @@ class WorldHistory:
             case CommandType.STEP:
                 self._begin(event, 1)
             case CommandType.RUN:
-                self._begin(event, _object(event)["num_steps"])
+                self._begin(event, _integer(_object(event)["num_steps"]))
             case _:
                 pass
 
@@ -147,12 +148,12 @@ class WorldHistory:
         if "config" in payload:
             self.config = canonical_json(payload["config"])
         if event.type == CommandType.FORK_WORLD:
-            self.parent_id, self.fork_tick = UUID(payload["parent_id"]), payload["tick"]
+            self.parent_id, self.fork_tick = UUID(payload["parent_id"]), _integer(payload["tick"])
         self.committed_tick = self.first_tick - 1
 
     def _spawn(self, event: HashedEvent) -> None:
         if event.first_entity_id is not None:
-            count = 1 if event.batch is None else _object(event)["row_count"]
+            count = 1 if event.batch is None else _integer(_object(event)["row_count"])
             self.next_entity_id = max(self.next_entity_id, event.first_entity_id + count)
 
     def _begin(self, event: HashedEvent, steps: int) -> None:
@@ -208,3 +209,10 @@ class WorldHistory:
 
 def _object(event: HashedEvent) -> Mapping[str, Any]:
     return json.loads(event.payload)
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        msg = f"{value!r:.80} is no whole number"
+        raise TypeError(msg)
+    return value

@@ -61,6 +61,7 @@ class _StoredTick:
     row: RawRow
     stored: Stored
     command_hashes: Sequence[bytes]
+    last_version: int
     snapshots: Sequence[ParsedSnapshot]
 
 
@@ -156,8 +157,9 @@ def _parse(
         parsed = [parse_snapshot(each, findings) for each in snapshots]
         if findings.can_read(FaultKind.TICK, where, stored):
             hashes = [each.hash for each in commands if isinstance(each.hash, bytes)]
+            last_version = max((each.version for each in commands if type(each.version) is int), default=0)
             readable = [each for each in parsed if each is not None]
-            part.append(_StoredTick(where, row.tick, row, stored, hashes, readable))
+            part.append(_StoredTick(where, row.tick, row, stored, hashes, last_version, readable))
     return part
 
 
@@ -186,6 +188,11 @@ def _check_tick(each: _StoredTick, chain: TickChain, blobs: Blobs) -> None:
         findings.add(FaultKind.COMMIT, each.where, what)
     if not blobs.programs[values["code_hash"]]:
         what = f"ran program {values['code_hash'].hex()}, which is missing or damaged"
+        findings.add(FaultKind.TICK, each.where, what)
+    if each.last_version > values["sealed_version"]:
+        what = (
+            f"was sealed at version {values['sealed_version']}, but holds the command of {each.last_version}"
+        )
         findings.add(FaultKind.TICK, each.where, what)
     payload = _check_fact(each, chain)
     if each.snapshots:
