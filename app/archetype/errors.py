@@ -7,6 +7,7 @@
     ├── NotFoundError              something that was named does not exist
     │   ├── WorldNotFoundError
     │   ├── EntityNotFoundError
+    │   ├── LabelNotFoundError
     │   └── TickNotFoundError      not committed yet, or before the world's birth
     ├── ConflictError              it exists, but its present state forbids the request
     │   ├── NameTakenError
@@ -47,6 +48,7 @@ __all__ = [
     "EntityNotFoundError",
     "FieldFault",
     "InvalidInputError",
+    "LabelNotFoundError",
     "LabelTakenError",
     "LimitExceededError",
     "NameTakenError",
@@ -122,6 +124,12 @@ class EntityNotFoundError(NotFoundError):
     """No active entity has this id at this tick."""
 
     code = "entity_not_found"
+
+
+class LabelNotFoundError(NotFoundError):
+    """The world has no label of this name; details: label."""
+
+    code = "label_not_found"
 
 
 class TickNotFoundError(NotFoundError):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import processes, verification, worlds
+from bench import history, processes, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -20,6 +20,10 @@ PER_DATABASE: dict[str, Measurement] = {
     "spawn": worlds.spawn,
     "commands": worlds.commands,
     "past": worlds.past,
+    "long_past": history.long_past,
+    "entity": history.entity,
+    "fork": history.fork,
+    "replay": history.replay,
     "verify": verification.verify,
     "server": processes.server,
     "http": processes.http,

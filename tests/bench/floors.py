@@ -15,7 +15,7 @@ import pyarrow as pa
 from daft import col
 
 from archetype.core.execute import configure_daft
-from bench.measure import median, timed
+from bench.measure import median, timed, timed_async
 
 
 def daft_query_s(rows: pa.Table, *, repeat: int) -> float:
@@ -139,3 +139,19 @@ async def select_pages_s(url: str, hashes: Sequence[Sequence[bytes]]) -> float:
     await measure(lambda names: session.fetch("SELECT data FROM pages WHERE page_hash = ANY($1)", names))
     await session.close()
     return median(durations)
+
+
+async def insert_two_rows_s(url: str) -> float:
+    """Return how long the driver takes to make two small rows durable in one transaction."""
+    statement = "INSERT INTO floor_row VALUES ('a'), ('b')"
+    if url.startswith("sqlite"):
+        connection = sqlite_connection(url)
+        connection.execute("CREATE TABLE floor_row (data TEXT)")
+        duration = timed(lambda: connection.execute(statement), repeat=50)
+        connection.close()
+        return duration
+    session = await asyncpg.connect(url)
+    await session.execute("CREATE TABLE floor_row (data TEXT)")
+    duration = await timed_async(lambda: session.execute(statement), repeat=50)
+    await session.close()
+    return duration

@@ -83,7 +83,7 @@ async def test_names_that_a_reference_could_not_hold_are_refused(services, name)
         await create(services, name)
 
 
-@pytest.mark.parametrize("reference", ["\x00", "a@b", "", "x" * 1000, "'; DROP TABLE worlds; --"])
+@pytest.mark.parametrize("reference", ["\x00", "", "x" * 1000, "'; DROP TABLE worlds; --"])
 async def test_a_reference_that_can_name_no_world_is_not_found(services, reference):
     with pytest.raises(WorldNotFoundError):
         await services.world_service.find(reference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,10 +96,15 @@ class RunConfig(BaseModel):
 
 
 class WorldConfig(BaseModel):
-    """A new world, checked when it is made. What is None the service chooses; `seed` keys random numbers."""
+    """A new world, checked when it is made. What is None the service chooses; `seed` keys random numbers.
+
+    `snapshots` says when its state is stored: after every N-th tick, by default each, or only where it is
+    "needed" because it could not be computed again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     world_id: UUID | None = None
     name: str | None = None
     seed: int | None = None
+    snapshots: Annotated[int, Field(strict=True)] | str | None = None

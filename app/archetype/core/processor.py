@@ -40,6 +40,7 @@ class AsyncProcessor:
 
     parameters: dict[str, Any]
 
+    _fingerprint: ClassVar[str]
     _registry: ClassVar[TypeRegistry[AsyncProcessor]] = TypeRegistry("Processor")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -106,8 +107,16 @@ class AsyncProcessor:
     def source_fingerprint(cls) -> str:
         """Give the SHA-256, in hex, of the class's source, its own bases included.
 
-        Without source (a shell, a frozen build) the byte code is hashed in its place.
+        Without source (a shell, a frozen build) the byte code is hashed in its place. It is taken once a
+        class: a file that is edited later is not the code that runs.
         """
+        known = cls.__dict__.get("_fingerprint")
+        if known is None:
+            known = cls._fingerprint = cls._hashed_source()
+        return known
+
+    @classmethod
+    def _hashed_source(cls) -> str:
         kinds = [
             kind for kind in cls.__mro__ if issubclass(kind, AsyncProcessor) and kind is not AsyncProcessor
         ]

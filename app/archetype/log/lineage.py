@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-__all__ = ["Lineage", "Segment"]
+__all__ = ["Lineage", "Segment", "Stretch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,20 @@ class Segment:
     world_id: UUID
     from_tick: int
     to_tick: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The ticks `from_tick` <= t < `to_tick` of one world: a segment, or a part of one, with an end."""
+
+    world_id: UUID
+    from_tick: int
+    to_tick: int
+
+    def parts(self, tick_count: int) -> Iterator[Stretch]:
+        """Cut it into stretches of at most so many ticks, in order."""
+        for start in range(self.from_tick, self.to_tick, tick_count):
+            yield Stretch(self.world_id, start, min(start + tick_count, self.to_tick))
 
 
 class Lineage:
@@ -44,3 +58,13 @@ class Lineage:
     def owner_of(self, tick: int) -> UUID:
         """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
         return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id
+
+    def between(self, from_tick: int, to_tick: int) -> list[Stretch]:
+        """Return whose ticks `from_tick` <= t < `to_tick` are, in order."""
+        stretches: list[Stretch] = []
+        for segment in self.segments:
+            start = max(segment.from_tick, from_tick)
+            end = to_tick if segment.to_tick is None else min(segment.to_tick, to_tick)
+            if start < end:
+                stretches.append(Stretch(segment.world_id, start, end))
+        return stretches

@@ -171,6 +171,8 @@ class ForkWorld(Payload):
     parent_id: UUID
     tick: Tick
     seed: Seed
+    config: WorldSettings = WorldSettings()
+    include_pending: bool = False
 
 
 class DestroyWorld(Payload):

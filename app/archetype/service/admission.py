@@ -23,7 +23,7 @@ from archetype.errors import (
 from archetype.log import payloads
 from archetype.log.canonical import canonical_json
 from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
-from archetype.service.program import ProcessorRecord
+from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
 from archetype.store.append import NewCommand
 
 __all__ = ["BATCH_COMMANDS_MAX", "CommandRequest", "admit", "admit_all"]
@@ -168,6 +168,16 @@ def _add_processor(model: payloads.AddProcessor) -> _Normal:
     return _Normal(ProcessorRecord.of(processor, priority=model.priority).to_json())
 
 
+def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
+    kind = _located("payload.processor", AsyncProcessor.get_type_by_name, model.processor)
+    parameters = model.parameters
+    if parameters is not None:
+        added = payloads.AddProcessor(processor=model.processor, parameters=parameters)
+        parameters = _add_processor(added).payload["parameters"]
+    code = ProcessorCode.of(kind)
+    return _Normal(Replacement(kind.processor_name(), code, parameters, model.priority).to_json())
+
+
 def _as_it_is(model: Any) -> _Normal:
     return _Normal(model.model_dump(mode="json", exclude_none=True))
 
@@ -180,6 +190,7 @@ _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
     CommandType.REMOVE_COMPONENT: _remove_component,
     CommandType.ADD_PROCESSOR: _add_processor,
     CommandType.REMOVE_PROCESSOR: _as_it_is,
+    CommandType.REPLACE_PROCESSOR: _replace_processor,
     CommandType.MESSAGE: _as_it_is,
     CommandType.CUSTOM: _as_it_is,
 }

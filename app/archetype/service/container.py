@@ -11,8 +11,13 @@ from archetype.core.execute import configure_daft
 from archetype.errors import InvalidInputError
 from archetype.service.appender import Appender
 from archetype.service.commands import CommandService
+from archetype.service.entities import EntityService
+from archetype.service.labels import LabelService
 from archetype.service.queries import QueryService
+from archetype.service.replays import ReplayService
+from archetype.service.retention import RetentionService
 from archetype.service.simulation import SimulationService
+from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
 from archetype.settings import Settings
 from archetype.store.database import Database
@@ -28,9 +33,14 @@ class ServiceContainer:
         self.database = Database(database_url or Settings.from_environment().database_url)
         self.appender = Appender(self.database)
         self.world_service = WorldService(self.database)
+        self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service)
-        self.query_service = QueryService(self.database, self.world_service)
+        self.state_service = StateService(self.database, self.world_service)
+        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
+        self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
+        self.entity_service = EntityService(self.database, self.world_service, self.state_service)
+        self.query_service = QueryService(self.database, self.world_service, self.state_service)
 
     async def open(self) -> None:
         """Make sure that the schema is there: an empty SQLite file gets it, any other database must have it.

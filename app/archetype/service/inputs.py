@@ -19,9 +19,9 @@ from archetype.core.changes import (
     Update,
     UpdateBatch,
 )
-from archetype.errors import CorruptionError
+from archetype.errors import CorruptionError, InvalidInputError
 from archetype.log.command import RULES, CommandType
-from archetype.service.program import ProcessorRecord, Program
+from archetype.service.program import ProcessorRecord, Program, Replacement
 from archetype.store.log import LogRow, checked
 
 __all__ = ["TickInputs", "read_inputs"]
@@ -66,6 +66,11 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
                     rejections.append(Rejection(version, "processor_not_found", reason))
                 else:
                     program = rest
+            case CommandType.REPLACE_PROCESSOR:
+                try:
+                    program = program.replace(Replacement.from_json(row.payload))
+                except InvalidInputError as error:
+                    rejections.append(Rejection(version, "processor_not_replaced", error.message))
             case _:
                 change = _change(kind, row)
                 if change is not None:

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from archetype.core.processor import AsyncProcessor
+from archetype.errors import CodeChangedError
 from archetype.service.program import ProcessorRecord, Program
 
 __all__ = ["ProcessorPool"]
 
 
 class ProcessorPool:
-    """Keeps a world's processor instances, so that what they cache lives as long as the process."""
+    """Keeps processor instances by world, so that what they cache lives as long as the process.
 
-    def __init__(self) -> None:
+    Without `allows_changes` only code that is the recorded one, by its fingerprint, is built.
+    """
+
+    def __init__(self, *, allows_changes: bool = False) -> None:
+        self._allows_changes = allows_changes
         self._instances: dict[tuple[UUID, str], AsyncProcessor] = {}
 
     def bind(self, world_id: UUID, processor: AsyncProcessor) -> None:
@@ -24,12 +29,31 @@ class ProcessorPool:
     def build(self, world_id: UUID, program: Program) -> Sequence[AsyncProcessor]:
         """Return the program's processors in registration order.
 
-        Raises `CodeNotLoadedError`, naming the module to load, where a class is missing.
+        Raises `CodeNotLoadedError`, naming the module to load, where a class is missing, and
+        `CodeChangedError` where the loaded one is not the one that is recorded.
         """
-        built: list[AsyncProcessor] = []
-        for record in program.processors:
-            key = (world_id, record.key)
-            if key not in self._instances:
-                self._instances[key] = record.build()
-            built.append(self._instances[key])
-        return built
+        return [self._instance(world_id, record) for record in program.processors]
+
+    def _instance(self, world_id: UUID, record: ProcessorRecord) -> AsyncProcessor:
+        key = (world_id, record.key)
+        found = self._instances.get(key)
+        if found is None or (not self._allows_changes and not _is_recorded(found, record)):
+            found = record.build()
+            if not self._allows_changes and not _is_recorded(found, record):
+                raise _changed(record, found)
+            self._instances[key] = found
+        return found
+
+
+def _is_recorded(processor: AsyncProcessor, record: ProcessorRecord) -> bool:
+    return type(processor).source_fingerprint() == record.code.fingerprint
+
+
+def _changed(record: ProcessorRecord, found: AsyncProcessor) -> CodeChangedError:
+    loaded = type(found).source_fingerprint()
+    msg = (
+        f"the code of processor {record.name!r} is not the recorded one ({loaded[:12]} is loaded, "
+        f"{record.code.fingerprint[:12]} is recorded): let the new code run from the next tick on with "
+        f"`archetype processor replace WORLD {record.name}`, or load the version that is recorded"
+    )
+    return CodeChangedError(msg, name=record.name, recorded=record.code.fingerprint, loaded=loaded)

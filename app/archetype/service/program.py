@@ -10,11 +10,11 @@ from typing import Any
 
 from archetype.core.processor import AsyncProcessor
 from archetype.core.registry import module_name
-from archetype.errors import CodeNotLoadedError
+from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
 
-__all__ = ["ProcessorInfo", "ProcessorRecord", "Program"]
+__all__ = ["CodeChange", "ProcessorCode", "ProcessorInfo", "ProcessorRecord", "Program", "Replacement"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,52 @@ class ProcessorInfo:
     parameters: Mapping[str, Any]
     module: str
     is_loaded: bool
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class CodeChange:
+    """A processor whose code is not the recorded one, by fingerprints; `loaded` is None if none is."""
+
+    processor: str
+    recorded: str
+    loaded: str | None
+
+
+@dataclass(frozen=True)
+class ProcessorCode:
+    """What a processor's class says of itself; `fingerprint` is the SHA-256 of its source, in hex."""
+
+    components: Sequence[str]
+    module: str
+    fingerprint: str
+    is_deterministic: bool
+
+    @classmethod
+    def of(cls, kind: type[AsyncProcessor]) -> ProcessorCode:
+        """Describe a loaded class."""
+        return cls(
+            components=[component.__name__ for component in kind.components],
+            module=module_name(kind),
+            fingerprint=kind.source_fingerprint(),
+            is_deterministic=kind.deterministic,
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ProcessorCode:
+        """Read one from a processor's record."""
+        return cls(
+            value["components"], value["module"], value["fingerprint"], value.get("deterministic", True)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Spell it for the log; to be a function of its inputs is what a processor is unless it says no."""
+        spelled: dict[str, Any] = {
+            "components": list(self.components),
+            "module": self.module,
+            "fingerprint": self.fingerprint,
+        }
+        return spelled if self.is_deterministic else spelled | {"deterministic": False}
 
 
 @dataclass(frozen=True)
@@ -36,9 +82,7 @@ class ProcessorRecord:
     name: str
     parameters: Mapping[str, Any]
     priority: int
-    components: Sequence[str]
-    module: str
-    fingerprint: str
+    code: ProcessorCode
 
     @classmethod
     def of(cls, processor: AsyncProcessor, *, priority: int | None = None) -> ProcessorRecord:
@@ -48,33 +92,18 @@ class ProcessorRecord:
             name=kind.processor_name(),
             parameters=json.loads(canonical_json(processor.parameters)),
             priority=processor.priority if priority is None else priority,
-            components=[component.__name__ for component in processor.components],
-            module=module_name(kind),
-            fingerprint=kind.source_fingerprint(),
+            code=ProcessorCode.of(kind),
         )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProcessorRecord:
         """Read one from a program document or from the payload of add_processor."""
-        return cls(
-            name=value["processor"],
-            parameters=value["parameters"],
-            priority=value["priority"],
-            components=value["components"],
-            module=value["module"],
-            fingerprint=value["fingerprint"],
-        )
+        return cls(value["processor"], value["parameters"], value["priority"], ProcessorCode.from_json(value))
 
     def to_json(self) -> dict[str, Any]:
         """Spell it for the log."""
-        return {
-            "processor": self.name,
-            "parameters": self.parameters,
-            "priority": self.priority,
-            "components": list(self.components),
-            "module": self.module,
-            "fingerprint": self.fingerprint,
-        }
+        own = {"processor": self.name, "parameters": self.parameters, "priority": self.priority}
+        return own | self.code.to_json()
 
     @property
     def key(self) -> str:
@@ -86,14 +115,46 @@ class ProcessorRecord:
         try:
             processor = AsyncProcessor.from_recorded(self.name, self.parameters)
         except CodeNotLoadedError as error:
+            module = self.code.module
             msg = (
-                f"processor {self.name!r} is recorded but its class is not loaded: import {self.module}, or "
-                f"start the server with --module {self.module} (or ARCHETYPE_MODULES={self.module})"
+                f"processor {self.name!r} is recorded but its class is not loaded: import {module}, or "
+                f"give --module {module} (or ARCHETYPE_MODULES={module})"
             )
-            raise CodeNotLoadedError(msg, name=self.name, module=self.module) from error
+            raise CodeNotLoadedError(msg, name=self.name, module=module) from error
         if processor.priority != self.priority:
             object.__setattr__(processor, "priority", self.priority)
         return processor
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """New code for the processors of one name; what is None stays as it is recorded."""
+
+    name: str
+    code: ProcessorCode
+    parameters: Mapping[str, Any] | None = None
+    priority: int | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Replacement:
+        """Read one from the payload of replace_processor."""
+        code = ProcessorCode.from_json(value)
+        return cls(value["processor"], code, value.get("parameters"), value.get("priority"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Spell it for the log."""
+        given = {"parameters": self.parameters, "priority": self.priority}
+        own = {name: value for name, value in given.items() if value is not None}
+        return {"processor": self.name} | own | self.code.to_json()
+
+    def applied(self, record: ProcessorRecord) -> ProcessorRecord:
+        """Return a record with the new code."""
+        return ProcessorRecord(
+            record.name,
+            record.parameters if self.parameters is None else self.parameters,
+            record.priority if self.priority is None else self.priority,
+            self.code,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,19 +187,54 @@ class Program:
         rest = tuple(each for each in self.processors if each.name != name)
         return None if len(rest) == len(self.processors) else Program(rest)
 
+    def replace(self, change: Replacement) -> Program:
+        """Return the program with other code in the place of a processor's.
+
+        Raises `InvalidInputError` if none has its name, or if several have and the change gives parameters.
+        """
+        same = [each for each in self.processors if each.name == change.name]
+        if not same:
+            msg = f"no processor named {change.name!r} runs in this world"
+            raise InvalidInputError(msg)
+        if len(same) > 1 and change.parameters is not None:
+            msg = f"{len(same)} processors are named {change.name!r}; parameters would make them all alike"
+            raise InvalidInputError(msg)
+        return Program(
+            tuple(change.applied(each) if each.name == change.name else each for each in self.processors)
+        )
+
+    def changes(self) -> list[CodeChange]:
+        """Return the processors whose loaded code is not the recorded one, each name once."""
+        loaded = AsyncProcessor.loaded_types()
+        found: dict[str, CodeChange] = {}
+        for each in self.processors:
+            kind = loaded.get(each.name)
+            fingerprint = kind.source_fingerprint() if kind is not None else None
+            if fingerprint != each.code.fingerprint:
+                found[each.name] = CodeChange(each.name, each.code.fingerprint, fingerprint)
+        return list(found.values())
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether every processor is a function of its inputs, so that its ticks can be computed again."""
+        return all(each.code.is_deterministic for each in self.processors)
+
     def infos(self) -> list[ProcessorInfo]:
         """Describe the processors in the order in which they run."""
-        return [
-            ProcessorInfo(
-                name=each.name,
-                priority=each.priority,
-                components=list(each.components),
-                parameters=each.parameters,
-                module=each.module,
-                is_loaded=each.name in AsyncProcessor.loaded_types(),
-            )
-            for each in sorted(self.processors, key=lambda each: each.priority)
-        ]
+        return [_info(each) for each in sorted(self.processors, key=lambda each: each.priority)]
 
     def _to_json(self) -> dict[str, Any]:
         return {"processors": [each.to_json() for each in self.processors]}
+
+
+def _info(record: ProcessorRecord) -> ProcessorInfo:
+    kind = AsyncProcessor.loaded_types().get(record.name)
+    return ProcessorInfo(
+        name=record.name,
+        priority=record.priority,
+        components=list(record.code.components),
+        parameters=record.parameters,
+        module=record.code.module,
+        is_loaded=kind is not None,
+        is_current=kind is not None and kind.source_fingerprint() == record.code.fingerprint,
+    )

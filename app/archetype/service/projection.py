@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pyarrow as pa
@@ -12,11 +12,11 @@ from sqlalchemy.engine import Connection
 
 from archetype.core.archetype import Archetype
 from archetype.core.state import ArchetypeTable, WorldState
+from archetype.core.tick import ComputedTick
 from archetype.core.tick import snapshot_rows as rows_with_tombstones
 from archetype.errors import CorruptionError
-from archetype.log.hashes import GENESIS, ArchetypeDigest, commit_hash, state_hash
+from archetype.log.hashes import GENESIS, ArchetypeDigest, state_hash
 from archetype.log.pages import Page, array_pages, decode_page
-from archetype.service.inputs import TickInputs
 from archetype.service.program import Program
 from archetype.store.snapshots import (
     SnapshotRow,
@@ -29,6 +29,9 @@ from archetype.store.snapshots import (
 from archetype.store.ticks import TickRow, tick_row
 
 __all__ = [
+    "EMPTY_STATE",
+    "PagedColumn",
+    "PagedTable",
     "Projection",
     "Snapshot",
     "StoredTick",
@@ -40,57 +43,103 @@ __all__ = [
     "take_snapshot",
 ]
 
+EMPTY_STATE = state_hash([])
+"""The hash of a state without a row, which has no snapshot rows and needs none."""
+
 
 @dataclass(frozen=True, slots=True)
-class _StoredColumn:
-    """A column whose pages are stored: the same array need not be hashed again."""
+class PagedColumn:
+    """A column by its pages, with those that may not be stored yet; the same array is never hashed again."""
 
     array: pa.Array
     hashes: tuple[bytes, ...]
+    unstored: tuple[Page, ...]
 
 
-StoredColumns = Mapping[tuple[bytes, str], _StoredColumn]
+@dataclass(frozen=True, slots=True)
+class PagedTable:
+    """One archetype's rows in pages; `is_whole` if they are the state's own arrays, without tombstones."""
+
+    row: SnapshotRow
+    columns: Mapping[str, PagedColumn]
+    is_whole: bool
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state in pages: what to write, the state's hash, and which columns are stored now."""
+    """A state in pages, and its hash; what is not stored yet can be."""
 
-    writes: tuple[SnapshotWrite, ...]
+    tables: Mapping[bytes, PagedTable]
     state_hash: bytes
-    stored: StoredColumns
+
+    def column(self, archetype_id: bytes, name: str) -> PagedColumn | None:
+        """Return a column if its array is the state's own, and so may be met again in the next state."""
+        table = self.tables.get(archetype_id)
+        return table.columns.get(name) if table is not None and table.is_whole else None
+
+    @property
+    def writes(self) -> list[SnapshotWrite]:
+        """What storing it takes; pages that are stored already are left out."""
+        return [
+            SnapshotWrite(table.row, [page for column in table.columns.values() for page in column.unstored])
+            for table in self.tables.values()
+        ]
+
+    def stored(self) -> Snapshot:
+        """Return it as it is once it is stored."""
+        tables = {
+            archetype_id: replace(
+                table,
+                columns={name: replace(column, unstored=()) for name, column in table.columns.items()},
+            )
+            for archetype_id, table in self.tables.items()
+        }
+        return Snapshot(tables, self.state_hash)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A world's state after `committed_tick`, the commit that proves it, and the program so far."""
+    """A world's state after `committed_tick`, the commit that proves it, and the program so far.
+
+    `is_stored` tells whether the snapshot of this very tick is in the database.
+    """
 
     world_id: UUID
     committed_tick: int
     commit_hash: bytes
     state: WorldState
     program: Program
-    stored: StoredColumns
+    snapshot: Snapshot
+    is_stored: bool
+    known_archetypes: frozenset[bytes]
     stored_code: bytes | None
 
-    def after_tick(self, state: WorldState, snapshot: Snapshot, inputs: TickInputs) -> Projection:
-        """Return the projection that the next tick leads to, with its commit hash."""
-        tick = self.committed_tick + 1
-        digest = commit_hash(
-            parent=self.commit_hash,
-            tick=tick,
-            command_hashes=(row.hash for row in inputs.commands),
-            state=snapshot.state_hash,
-            code=inputs.program.hash,
+    def after_tick(self, computed: ComputedTick, snapshot: Snapshot, program: Program) -> Projection:
+        """Return the projection that the next tick leads to, not committed yet."""
+        return replace(
+            self,
+            committed_tick=self.committed_tick + 1,
+            state=computed.state,
+            program=program,
+            snapshot=snapshot,
+            is_stored=not snapshot.tables,
         )
-        return Projection(
-            world_id=self.world_id,
-            committed_tick=tick,
-            commit_hash=digest,
-            state=state,
-            program=inputs.program,
-            stored=snapshot.stored,
-            stored_code=inputs.program.hash,
+
+    @property
+    def new_archetypes(self) -> list[Archetype]:
+        """The archetypes of the snapshot that no earlier tick is known to have recorded."""
+        tables = self.snapshot.tables.items()
+        return [table.row.archetype for key, table in tables if key not in self.known_archetypes]
+
+    def committed(self, commit_hash: bytes, *, with_snapshot: bool) -> Projection:
+        """Return it as it is once its tick is committed, with or without its snapshot."""
+        return replace(
+            self,
+            commit_hash=commit_hash,
+            stored_code=self.program.hash,
+            snapshot=self.snapshot.stored() if with_snapshot else self.snapshot,
+            is_stored=self.is_stored or with_snapshot,
+            known_archetypes=self.known_archetypes | self.snapshot.tables.keys(),
         )
 
 
@@ -119,7 +168,18 @@ def read_tick(connection: Connection, owner_id: UUID, tick: int) -> StoredTick:
 
 def newborn(world_id: UUID) -> Projection:
     """Return a root world before its first tick."""
-    return Projection(world_id, -1, GENESIS, WorldState.empty(), Program(), {}, None)
+    nothing = Snapshot({}, EMPTY_STATE)
+    return Projection(
+        world_id,
+        -1,
+        GENESIS,
+        WorldState.empty(),
+        Program(),
+        nothing,
+        is_stored=True,
+        known_archetypes=frozenset(),
+        stored_code=None,
+    )
 
 
 def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
@@ -129,15 +189,18 @@ def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
     """
     row = stored_tick.row
     pages = {page.page_hash: page.checked() for page in stored_tick.pages}
-    tables: list[ArchetypeTable] = []
-    stored: dict[tuple[bytes, str], _StoredColumn] = {}
+    active: list[ArchetypeTable] = []
+    tables: dict[bytes, PagedTable] = {}
     for each in stored_tick.snapshot:
         columns = {name: decode_column(listed, pages) for name, listed in each.pages.items()}
         table = _active_table(each, columns)
-        tables.append(table)
-        if "is_active" not in columns:
-            for name, listed in each.pages.items():
-                stored[each.archetype.archetype_id, name] = _StoredColumn(table.array(name), tuple(listed))
+        active.append(table)
+        is_whole = "is_active" not in columns
+        hashed = {
+            name: PagedColumn(table.array(name) if is_whole else columns[name].chunk(0), tuple(listed), ())
+            for name, listed in each.pages.items()
+        }
+        tables[each.archetype.archetype_id] = PagedTable(each, hashed, is_whole)
     if state_hash(map(_digest, stored_tick.snapshot)) != row.state_hash:
         msg = f"the snapshot of tick {row.tick} of world {row.world_id} does not match its state hash"
         raise CorruptionError(msg, world_id=str(row.world_id), tick=row.tick)
@@ -145,9 +208,11 @@ def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
         world_id=world_id,
         committed_tick=row.tick,
         commit_hash=row.commit_hash,
-        state=WorldState.of(tables),
+        state=WorldState.of(active),
         program=Program.from_document(stored_tick.program),
-        stored=stored,
+        snapshot=Snapshot(tables, row.state_hash),
+        is_stored=True,
+        known_archetypes=frozenset(tables),
         stored_code=row.code_hash,
     )
 
@@ -167,37 +232,29 @@ def decode_column(hashes: Iterable[bytes], pages: Mapping[bytes, bytes]) -> pa.C
 
 
 def take_snapshot(
-    state: WorldState,
-    tombstones: Mapping[bytes, ArchetypeTable],
-    stored: StoredColumns,
+    state: WorldState, tombstones: Mapping[bytes, ArchetypeTable], before: Snapshot
 ) -> Snapshot:
-    """Cut a state into pages, hashing only the columns that are not stored already.
+    """Cut a state into pages, hashing only the columns that `before` does not know.
 
-    `tombstones` are the last rows of entities that end in this tick; a table that has some is written
-    with an `is_active` column.
+    `tombstones` are the last rows of entities that end in this tick; a table that has some gets an
+    `is_active` column.
     """
-    writes: list[SnapshotWrite] = []
-    now_stored: dict[tuple[bytes, str], _StoredColumn] = {}
+    tables: dict[bytes, PagedTable] = {}
     for archetype_id in sorted(state.tables.keys() | tombstones.keys()):
         active, ended = state.tables.get(archetype_id), tombstones.get(archetype_id)
-        hashes: dict[str, tuple[bytes, ...]] = {}
-        new_pages: list[Page] = []
-        for name, array in _columns(active, ended).items():
-            key = (archetype_id, name)
-            column = _store(array, stored.get(key), new_pages)
-            hashes[name] = column.hashes
-            if ended is None:
-                now_stored[key] = column
+        columns = {
+            name: _hashed(array, before.column(archetype_id, name))
+            for name, array in _arrays(active, ended).items()
+        }
         active_count = active.row_count if active is not None else 0
         row_count = active_count + (ended.row_count if ended is not None else 0)
+        hashes = {name: column.hashes for name, column in columns.items()}
         row = SnapshotRow(_archetype_of(active, ended), row_count, active_count, hashes)
-        is_new = (archetype_id, "entity_id") not in stored
-        writes.append(SnapshotWrite(row, new_pages, is_new_archetype=is_new))
-    digest = state_hash(_digest(write.row) for write in writes)
-    return Snapshot(tuple(writes), digest, now_stored)
+        tables[archetype_id] = PagedTable(row, columns, is_whole=ended is None)
+    return Snapshot(tables, state_hash(_digest(table.row) for table in tables.values()))
 
 
-def _columns(active: ArchetypeTable | None, ended: ArchetypeTable | None) -> dict[str, pa.Array]:
+def _arrays(active: ArchetypeTable | None, ended: ArchetypeTable | None) -> dict[str, pa.Array]:
     if active is not None and ended is None:
         return {name: active.array(name) for name in active.archetype.table_schema.names}
     rows = rows_with_tombstones(active, ended)
@@ -208,16 +265,15 @@ def _archetype_of(*tables: ArchetypeTable | None) -> Archetype:
     return next(table.archetype for table in tables if table is not None)
 
 
-def _store(array: pa.Array, before: _StoredColumn | None, new_pages: list[Page]) -> _StoredColumn:
+def _hashed(array: pa.Array, before: PagedColumn | None) -> PagedColumn:
     if before is not None and before.array is array:
         return before
-    known = set(before.hashes) if before is not None else set[bytes]()
-    hashes: list[bytes] = []
-    for page in array_pages(array):
-        hashes.append(page.page_hash)
-        if page.page_hash not in known:
-            new_pages.append(page)
-    return _StoredColumn(array, tuple(hashes))
+    stored = set[bytes]()
+    if before is not None:
+        stored = set(before.hashes) - {page.page_hash for page in before.unstored}
+    pages = list(array_pages(array))
+    hashes = tuple(page.page_hash for page in pages)
+    return PagedColumn(array, hashes, tuple(page for page in pages if page.page_hash not in stored))
 
 
 def _digest(row: SnapshotRow) -> ArchetypeDigest:

@@ -13,10 +13,12 @@ import pyarrow as pa
 from sqlalchemy.engine import Connection
 
 from archetype.core.archetype import Archetype
+from archetype.core.state import WorldState
 from archetype.errors import EntityNotFoundError, TickNotFoundError
+from archetype.service.cache import SizedCache
 from archetype.service.frames import TableSlice, flat_table, json_rows
-from archetype.service.page_cache import PageCache
-from archetype.service.projection import active_only, decode_column
+from archetype.service.projection import EMPTY_STATE, active_only, decode_column
+from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
 from archetype.store.database import Database
 from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
@@ -78,24 +80,11 @@ class EntityState:
 class QueryService:
     """Reads states; the newest comes from memory where this process holds it, any other from its pages."""
 
-    def __init__(self, database: Database, worlds: WorldService) -> None:
+    def __init__(self, database: Database, worlds: WorldService, states: StateService) -> None:
         self._database = database
         self._worlds = worlds
-        self._pages = PageCache(PAGE_CACHE_BYTES)
-
-    async def resolve_tick(self, world: WorldRow, tick: int | None) -> int:
-        """Return the tick to read, by default the last one committed (-1 before the first).
-
-        Raises `TickNotFoundError` for one that is not committed or lies before the world's birth.
-        """
-        if tick is None:
-            return world.committed_tick
-        if 0 <= tick <= world.committed_tick:
-            return tick
-        last = world.committed_tick
-        known = f"its ticks go from 0 to {last}" if last >= 0 else "it has no committed tick yet"
-        msg = f"tick {tick} of world {world.name!r} is not committed; {known}"
-        raise TickNotFoundError(msg, tick=tick, committed_tick=last)
+        self._states = states
+        self._pages: SizedCache[bytes, bytes] = SizedCache(PAGE_CACHE_BYTES, len)
 
     async def select(self, world: WorldRow, tick: int, selection: Selection) -> list[TableSlice]:
         """Return the selected rows after a tick, one slice per archetype, in order of archetype id."""
@@ -110,13 +99,11 @@ class QueryService:
         if projection is not None and projection.committed_tick == tick:
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
             row = await self._tick_row(owner_id, tick)
-            tables = [
-                (table.archetype, table.rows.select(["entity_id", *selection.columns_of(table.archetype)]))
-                for table in projection.state
-                if table.archetype.covers(selection.components or ())
-            ]
+            tables = _selected(projection.state, selection)
         else:
             row, tables = await self._read(world, tick, selection)
+            if tables is None:
+                tables = _selected(await self._states.state(world, tick), selection)
         slices = [TableSlice(archetype, tick, row.run_id, _only(rows, wanted)) for archetype, rows in tables]
         return [each for each in slices if each.rows.num_rows]
 
@@ -129,28 +116,29 @@ class QueryService:
 
     async def _read(
         self, world: WorldRow, tick: int, selection: Selection
-    ) -> tuple[TickRow, list[tuple[Archetype, pa.Table]]]:
+    ) -> tuple[TickRow, list[tuple[Archetype, pa.Table]] | None]:
+        """Read the selected columns of a stored snapshot, or None where the tick has none."""
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
         held: dict[bytes, bytes] = {}
 
         def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow], list[StoredPage]]:
             row = tick_row(connection, owner_id, tick)
-            rows = [
-                each
-                for each in snapshot_rows(connection, owner_id, tick)
-                if each.archetype.covers(selection.components or ())
-            ]
+            stored = snapshot_rows(connection, owner_id, tick)
+            rows = [each for each in stored if each.archetype.covers(selection.components or ())]
             hashes = {
                 page for each in rows for name in selection.stored_columns(each) for page in each.pages[name]
             }
             held.update(self._pages.hold(hashes))
-            return row, rows, read_pages(connection, hashes - held.keys())
+            return row, stored, read_pages(connection, hashes - held.keys())
 
-        row, rows, read = await self._database.read(fetch)
+        row, stored, read = await self._database.read(fetch)
         if row is None:
             msg = f"tick {tick} of world {world.name!r} is not committed"
             raise TickNotFoundError(msg, tick=tick)
+        if not stored and row.state_hash != EMPTY_STATE:
+            return row, None
+        rows = [each for each in stored if each.archetype.covers(selection.components or ())]
         return row, await asyncio.to_thread(self._decode, rows, held, read, selection)
 
     def _decode(
@@ -172,7 +160,7 @@ class QueryService:
 
     async def snapshot(self, world: WorldRow, tick: int | None = None) -> WorldSnapshot:
         """Describe a world after a tick: who is there, with which components."""
-        chosen = await self.resolve_tick(world, tick)
+        chosen = self._worlds.committed(world, tick)
         slices = await self.select(world, chosen, Selection(has_values=False))
         entities: dict[int, Sequence[str]] = {}
         counts: dict[str, int] = {}
@@ -184,7 +172,7 @@ class QueryService:
 
     async def entity(self, world: WorldRow, entity_id: int, tick: int | None = None) -> EntityState:
         """Return one entity after a tick; `EntityNotFoundError` if it is not active then."""
-        chosen = await self.resolve_tick(world, tick)
+        chosen = self._worlds.committed(world, tick)
         for each in await self.select(world, chosen, Selection(entity_ids=(entity_id,))):
             (components,) = json_rows(each)
             return EntityState(world.world_id, entity_id, chosen, each.archetype.name, components)
@@ -205,7 +193,7 @@ class QueryService:
         differ in their columns, those that a row's archetype lacks are null.
         """
         chosen = (
-            [await self.resolve_tick(world, tick) for tick in sorted(ticks)]
+            [self._worlds.committed(world, tick) for tick in sorted(ticks)]
             if ticks is not None
             else [world.committed_tick]
         )
@@ -217,6 +205,14 @@ class QueryService:
         for tick in chosen:
             slices.extend(await self.select(world, tick, selection))
         return flat_table(world.world_id, slices, components)
+
+
+def _selected(state: WorldState, selection: Selection) -> list[tuple[Archetype, pa.Table]]:
+    return [
+        (table.archetype, table.rows.select(["entity_id", *selection.columns_of(table.archetype)]))
+        for table in state
+        if table.archetype.covers(selection.components or ())
+    ]
 
 
 def _only(rows: pa.Table, wanted: np.ndarray | None) -> pa.Table:

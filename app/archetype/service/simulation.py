@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -12,26 +13,32 @@ from sqlalchemy.engine import Connection
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
 from archetype.core.execute import TickContext
 from archetype.core.hooks import PostTick, PreTick
+from archetype.core.processor import AsyncProcessor
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
+    CodeChangedError,
+    CodeNotLoadedError,
     TickFailedError,
     UnavailableError,
     WorldArchivedError,
     WorldBusyError,
 )
 from archetype.log.command import CommandType
+from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
+from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import ticks as store
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
-from archetype.store.snapshots import program_document
+from archetype.store.snapshots import TickSnapshot, program_document
 from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
@@ -39,15 +46,24 @@ __all__ = ["SimulationService"]
 LEASE_TTL_S = 10.0
 """How long a dead owner on another machine keeps a world from the others."""
 
-Progress = Callable[[int], Awaitable[None]]
+_CHANGING = (CommandType.ADD_PROCESSOR.value, CommandType.REMOVE_PROCESSOR.value)
+_REPLACING = (CommandType.REPLACE_PROCESSOR.value,)
 
 
 class SimulationService:
     """Steps and runs worlds; one run of a world at a time, whichever process asks."""
 
-    def __init__(self, database: Database, worlds: WorldService, *, lease_ttl_s: float = LEASE_TTL_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        worlds: WorldService,
+        states: StateService,
+        *,
+        lease_ttl_s: float = LEASE_TTL_S,
+    ) -> None:
         self._database = database
         self._worlds = worlds
+        self._states = states
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
         self._is_stopping = False
@@ -57,7 +73,7 @@ class SimulationService:
         """Let every run under way end behind the tick that it is computing."""
         self._is_stopping = True
 
-    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: Progress | None = None) -> RunResult:
+    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: OnTick | None = None) -> RunResult:
         """Run ticks and return once the last is durable; `on_tick` hears of each by its number.
 
         A retry with the same command id answers with what the first try did. Raises `TickFailedError`
@@ -67,10 +83,11 @@ class SimulationService:
         async with live.lock:
             return await self._run(live, request, on_tick)
 
-    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: Progress | None) -> RunResult:
+    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
         if self._is_stopping:
             msg = "the server is stopping and begins no more runs"
             raise UnavailableError(msg, retry_after_s=1)
+        await self._require_code(live)
         begun = await self._begin(live.world_id, request)
         if not isinstance(begun, tuple):
             return begun
@@ -135,8 +152,8 @@ class SimulationService:
     async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> store.Sealed | None:
         """Compute and commit one sealed tick; return the next one, sealed, if the run goes on."""
         started_at, start = utc_now(), monotonic_s()
-        projection = await self._worlds.project(live, sealed.tick - 1)
-        inputs = await self._read_inputs(projection, sealed)
+        projection = await self._states.of_live(live, sealed.tick - 1)
+        inputs, processors = await self._prepare(projection, sealed)
         await live.hooks.fire(PreTick(live.world_id, sealed.tick))
         context = TickContext(
             world_id=live.world_id,
@@ -147,25 +164,31 @@ class SimulationService:
             debug=run.request.is_debug,
             inputs=run.inputs,
         )
-        processors = self.pool.build(live.world_id, inputs.program)
         computing = compute_tick(projection.state, inputs.changes, processors, context)
         computed = await self._keep_lease(run, computing)
         computed_at = monotonic_s()
         snapshot = await asyncio.to_thread(
-            take_snapshot, computed.state, computed.tombstones, projection.stored
+            take_snapshot, computed.state, computed.tombstones, projection.snapshot
+        )
+        following = projection.after_tick(computed, snapshot, inputs.program)
+        digest = commit_hash(
+            parent=projection.commit_hash,
+            tick=sealed.tick,
+            command_hashes=(row.hash for row in inputs.commands),
+            state=snapshot.state_hash,
+            code=inputs.program.hash,
         )
         rejections = (*inputs.rejections, *computed.rejections)
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
         is_last = after.completed == run.request.steps or self._is_stopping
-        following = projection.after_tick(computed.state, snapshot, inputs)
-        end = after.end(sealed.tick) if is_last else None
+        snapshots = await self._to_be_stored(run.world, projection, following)
         commit = store.TickCommit(
             world_id=live.world_id,
             sealed=sealed,
             lease=run.lease,
             run_id=run.run_id,
             parent_hash=projection.commit_hash,
-            commit_hash=following.commit_hash,
+            commit_hash=digest,
             state_hash=snapshot.state_hash,
             code_hash=inputs.program.hash,
             program=None if inputs.program.hash == projection.stored_code else inputs.program.document,
@@ -177,17 +200,65 @@ class SimulationService:
             persist_ms=(monotonic_s() - computed_at) * 1000,
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
-            snapshot=snapshot.writes,
+            archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
+            new_archetypes=following.new_archetypes,
+            snapshots=snapshots,
             run_progress=(after.completed, after.applied),
-            run_end=end,
+            run_end=after.end(sealed.tick) if is_last else None,
         )
         next_sealed = await self._database.write(lambda connection: store.commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
-        live.projection = following
+        is_stored = any(each.tick == sealed.tick for each in snapshots)
+        live.projection = following.committed(digest, with_snapshot=is_stored)
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
         return next_sealed
+
+    async def _to_be_stored(
+        self, world: WorldRow, before: Projection, after: Projection
+    ) -> list[TickSnapshot]:
+        """Return the snapshots that a tick's commit has to store: its own, and that of the tick before."""
+        snapshots: list[TickSnapshot] = []
+        is_new_program = after.program.hash != before.program.hash
+        if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
+            owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
+            snapshots.append(TickSnapshot(owner_id, before.committed_tick, before.snapshot.writes))
+        policy = SnapshotPolicy.of_config(world.config)
+        if policy.wants(after.committed_tick) or not after.program.is_deterministic:
+            snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
+        return snapshots
+
+    async def _prepare(
+        self, projection: Projection, sealed: store.Sealed
+    ) -> tuple[TickInputs, Sequence[AsyncProcessor]]:
+        """Read a sealed tick's inputs and build its processors.
+
+        The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a
+        replacement that came too late for the tick, and waits for the next one, holds for it already.
+        """
+        inputs = await self._read_inputs(projection, sealed)
+        try:
+            return inputs, self.pool.build(projection.world_id, inputs.program)
+        except CodeChangedError:
+            rows = await self._database.read(
+                lambda connection: pending(connection, projection.world_id, _REPLACING)
+            )
+            late = [row for row in rows if row.event.tick == sealed.tick + 1]
+            program = read_inputs(late, inputs.program).program
+            return replace(inputs, program=program), self.pool.build(projection.world_id, program)
+
+    async def _require_code(self, live: LiveWorld) -> None:
+        """Refuse to seal anything while a world's code is not here, or not the recorded one."""
+        try:
+            if live.projection is not None:
+                self.pool.build(live.world_id, live.projection.program)
+                return
+        except (CodeChangedError, CodeNotLoadedError):
+            pass  # what waits for the next tick may replace or remove it
+        world = await self._worlds.peek(live.world_id)
+        if world is not None:
+            self.pool.build(live.world_id, await self.program(world))
 
     async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
         if not sealed.has_commands:
@@ -241,18 +312,23 @@ class SimulationService:
         return (await self.program(world)).infos()
 
     async def program(self, world: WorldRow) -> Program:
-        """Return the program of the next tick: the recorded one with what waits for that tick applied."""
-        tick, kinds = (
-            world.committed_tick,
-            (CommandType.ADD_PROCESSOR.value, CommandType.REMOVE_PROCESSOR.value),
-        )
+        """Return the program of the next tick: the recorded one with what waits for that tick applied.
+
+        A replacement that waits behind a sealed tick holds for that tick already.
+        """
+        tick = world.committed_tick
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
         def fetch(connection: Connection) -> tuple[Program, list[LogRow]]:
             row = store.tick_row(connection, owner_id, tick)
             document = program_document(connection, row.code_hash) if row is not None else None
             program = Program() if document is None else Program.from_document(document)
-            return program, pending(connection, world.world_id, kinds)
+            return program, pending(connection, world.world_id, (*_CHANGING, *_REPLACING))
 
         program, rows = await self._database.read(fetch)
-        return read_inputs([row for row in rows if row.event.tick <= tick + 1], program).program
+        waiting = [
+            row
+            for row in rows
+            if row.event.tick <= (world.open_tick if row.event.type in _REPLACING else world.tick)
+        ]
+        return read_inputs(waiting, program).program

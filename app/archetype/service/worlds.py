@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.engine import Connection
+
 from archetype.clock import new_id, new_seed
+from archetype.core.archetype import Archetype
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import Hooks, OnDestroy
 from archetype.core.resources import Resources
-from archetype.errors import TickNotFoundError, WorldNotFoundError
+from archetype.errors import (
+    CommandConflictError,
+    FieldFault,
+    InvalidInputError,
+    LabelNotFoundError,
+    TickNotFoundError,
+    WorldNotFoundError,
+)
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
-from archetype.log.lineage import Lineage
-from archetype.log.payloads import is_world_name
+from archetype.log.lineage import Lineage, Stretch
+from archetype.log.payloads import Snapshots, is_world_name
 from archetype.service.answers import refusal
-from archetype.service.projection import Projection, newborn, project, read_tick
+from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
+from archetype.service.policy import SnapshotPolicy
+from archetype.service.projection import Projection
+from archetype.service.references import Reference
+from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.append import NewCommand
 from archetype.store.database import Database
-from archetype.store.ticks import tick_row
+from archetype.store.ticks import TickCounts, tick_counts, tick_row
 
 __all__ = ["LiveWorld", "WorldInfo", "WorldService"]
 
@@ -45,6 +59,7 @@ class WorldInfo:
     version: int
     seed: int
     created_at: datetime
+    snapshots: Snapshots
     archetype_signatures: tuple[tuple[str, ...], ...] = ()
 
 
@@ -60,12 +75,13 @@ class LiveWorld:
 
 
 class WorldService:
-    """Everything about worlds but running them and reading their state."""
+    """Worlds as wholes: their names, settings and lineages, and what this process keeps of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._live: OrderedDict[UUID, LiveWorld] = OrderedDict()
         self._lineages: dict[UUID, Lineage] = {}
+        self._archetypes: dict[bytes, Archetype] = {}
 
     async def create_world(
         self, config: WorldConfig, *, command_id: UUID | None = None, actor_id: UUID | None = None
@@ -80,8 +96,10 @@ class WorldService:
         # A retry must draw the seed that it drew the first time, or it would be another command.
         drawn = chosen.int % 2**63 if config.world_id or command_id else new_seed()
         seed = drawn if config.seed is None else config.seed
-        payload: dict[str, Any] = {"name": name, "seed": seed, "config": {}}
-        check_payload(CommandType.CREATE_WORLD, payload)
+        settings = {} if config.snapshots is None else {"snapshots": config.snapshots}
+        payload: dict[str, Any] = {"name": name, "seed": seed, "config": settings}
+        checked = check_payload(CommandType.CREATE_WORLD, payload)
+        payload["config"] = checked.config.model_dump(exclude_defaults=True)
         command = NewCommand(
             event_id=command_id or chosen,
             world_id=chosen,
@@ -90,7 +108,32 @@ class WorldService:
             actor_id=actor_id,
         )
         world = store.NewWorld(chosen, name, seed, canonical_json(payload["config"]), command)
-        return _info(await self._database.write(lambda connection: store.create(connection, world)))
+        created = await self._database.write(lambda connection: store.create(connection, world))
+        return _info(created, [])
+
+    async def configure_world(
+        self,
+        world: store.WorldRow,
+        *,
+        snapshots: Snapshots,
+        command_id: UUID | None = None,
+        actor_id: UUID | None = None,
+    ) -> WorldInfo:
+        """Change when a world's states are stored, from its next run on; `PayloadError` on a bad policy."""
+        asked = check_payload(CommandType.CONFIGURE_WORLD, {"config": {"snapshots": snapshots}})
+        config = asked.config.model_dump(exclude_defaults=True)
+        command = NewCommand(
+            event_id=command_id or new_id(),
+            world_id=world.world_id,
+            type=CommandType.CONFIGURE_WORLD.value,
+            payload=canonical_json({"config": config}),
+            actor_id=actor_id,
+        )
+        text = canonical_json(config)
+        answer = await self._database.write(lambda connection: store.configure(connection, command, text))
+        if not answer.status.is_in_log:
+            raise refusal(command, answer)
+        return await self.info(await self.find(world.world_id))
 
     async def fork_world(
         self,
@@ -99,44 +142,46 @@ class WorldService:
         *,
         tick: int | None = None,
         seed: int | None = None,
+        include_pending: bool = False,
         command_id: UUID | None = None,
         actor_id: UUID | None = None,
     ) -> WorldInfo:
-        """Make a world that shares this one's past up to `tick`, by default the last committed one.
+        """Make one fork; see `fork`."""
+        request = ForkRequest(name, tick, seed, include_pending, None, command_id, actor_id)
+        return (await self.fork(world, request))[0]
 
-        It writes one world and one log row, whatever the size or age of the world. Commands that wait for
-        later ticks stay with the parent. Raises `TickNotFoundError` for a tick that is not committed.
+    async def fork(self, parent: store.WorldRow, request: ForkRequest) -> list[WorldInfo]:
+        """Make worlds that share another's past up to a tick, all or none, in the order of their numbers.
+
+        It writes one world and one log row each, whatever the parent's size, age or depth, and with
+        `include_pending` one for each command that waits. A retry with the same command id answers as the
+        first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`.
         """
-        fork_tick = world.committed_tick if tick is None else tick
-        if not -1 <= fork_tick <= world.committed_tick:
-            msg = f"tick {fork_tick} of {world.name!r} is not committed; its last is {world.committed_tick}"
-            raise TickNotFoundError(msg, tick=fork_tick, committed_tick=world.committed_tick)
-        chosen = command_id or new_id()
-        lineage = await self.lineage(world.world_id)
-        owner_id = lineage.owner_of(fork_tick) if fork_tick >= 0 else world.world_id
-        chosen_seed = world.seed if seed is None else seed
-        payload = {"name": name, "parent_id": str(owner_id), "tick": fork_tick, "seed": chosen_seed}
-        check_payload(CommandType.FORK_WORLD, payload)
-        command = NewCommand(
-            event_id=chosen,
-            world_id=chosen,
-            type=CommandType.FORK_WORLD.value,
-            payload=canonical_json(payload),
-            actor_id=actor_id,
-        )
-        row = await self._database.read(lambda connection: tick_row(connection, owner_id, fork_tick))
-        fork = store.NewWorld(
-            chosen,
-            name,
-            chosen_seed,
-            world.config,
-            command,
-            parent_id=owner_id,
-            fork_tick=fork_tick,
-            next_entity_id=row.next_entity_id if row else 1,
-        )
-        created = await self._database.write(lambda connection: store.create(connection, fork))
-        return await self.info(created)
+        ids = fork_ids(request)
+        if request.command_id is not None and (first := await self.peek(ids[0])) is not None:
+            return await self._earlier_forks(first, request, ids)
+        tick = request.tick if request.tick == -1 else self.committed(parent, request.tick)
+        owner_id = parent.world_id
+        if tick >= 0:
+            owner_id = (await self.lineage(parent.world_id)).owner_of(tick)
+
+        def write(connection: Connection) -> tuple[list[store.WorldRow], list[TickCounts]]:
+            point = ForkPoint(parent, tick, owner_id, tick_row(connection, owner_id, tick))
+            created = store.create_all(connection, new_forks(point, request, ids))
+            return created, tick_counts(connection, [Stretch(owner_id, tick, tick + 1)], self._archetypes)
+
+        created, counts = await self._database.write(write)
+        return [_info(row, counts) for row in created]
+
+    async def _earlier_forks(
+        self, first: store.WorldRow, request: ForkRequest, ids: Sequence[UUID]
+    ) -> list[WorldInfo]:
+        """Return the forks that an earlier try made, whatever became of their parent since."""
+        rows = [row for each in ids if (row := await self.peek(each)) is not None]
+        if [row.name for row in rows] != fork_names(request):
+            msg = f"command {request.command_id} made {first.name!r} before; give each command its own id"
+            raise CommandConflictError(msg, name=first.name, world_id=str(first.world_id))
+        return [await self.info(row) for row in rows]
 
     async def remove_world(
         self, world: store.WorldRow, *, reason: str | None = None, actor_id: UUID | None = None
@@ -158,8 +203,76 @@ class WorldService:
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
 
+    async def resolve(self, reference: str | UUID, tick: int | None = None) -> tuple[store.WorldRow, int]:
+        """Return the live world that a reference names, and the committed tick: the last if it names none.
+
+        `tick` says it in the reference's place; -1 stands for a world before its first tick. Raises
+        `TickNotFoundError` for a tick that is not committed, and `LabelNotFoundError`.
+        """
+        named = Reference.parse(str(reference))
+        world = await self.find(named.world)
+        if named.label is not None:
+            chosen = await self._labelled(world, named.label)
+        elif named.back is not None:
+            chosen = world.committed_tick - named.back
+        else:
+            chosen = named.tick
+        if chosen is not None and tick is not None and chosen != tick:
+            msg = f"{reference} names tick {chosen}, and tick {tick} was asked for too; give one of the two"
+            raise InvalidInputError(msg, faults=[FieldFault("tick", msg)])
+        return world, self.committed(world, tick if chosen is None else chosen)
+
+    async def _labelled(self, world: store.WorldRow, label: str) -> int:
+        segments = (await self.lineage(world.world_id)).segments
+        found = await self._database.read(
+            lambda connection: labels.find_inherited(connection, segments, label)
+        )
+        if found is None:
+            msg = f"world {world.name!r} has no label {label!r}; `archetype world labels` lists them"
+            raise LabelNotFoundError(msg, label=label)
+        return found.tick
+
+    def committed(self, world: store.WorldRow, tick: int | None = None) -> int:
+        """Return a tick that is committed, by default the last (-1 before the first).
+
+        Raises `TickNotFoundError` for one that is not, or that lies before the world's birth.
+        """
+        last = world.committed_tick
+        if tick is None:
+            return last
+        if 0 <= tick <= last:
+            return tick
+        known = f"its ticks go from 0 to {last}" if last >= 0 else "it has no committed tick yet"
+        msg = f"tick {tick} of world {world.name!r} is not committed; {known}"
+        raise TickNotFoundError(msg, tick=tick, committed_tick=last)
+
+    def committed_range(
+        self, world: store.WorldRow, from_tick: int | None, to_tick: int | None, *, limit: int | None = None
+    ) -> tuple[int, int]:
+        """Return committed ticks `from_tick` <= t < `to_tick`, by default all; at most `limit` of them.
+
+        Raises `TickNotFoundError` where some of them are not committed, `InvalidInputError` for too many.
+        """
+        start, end = from_tick or 0, world.tick if to_tick is None else to_tick
+        if not 0 <= start <= end <= world.tick:
+            msg = (
+                f"the ticks from {start} to {end} (not included) of world {world.name!r} are not all "
+                f"committed; those are 0 to {world.tick}"
+            )
+            raise TickNotFoundError(msg, tick=end, committed_tick=world.committed_tick)
+        if limit is not None and end - start > limit:
+            msg = f"{end - start} ticks are asked for, {limit} are allowed at once; ask for them in parts"
+            raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
+        return start, end
+
     async def find(self, reference: str | UUID) -> store.WorldRow:
-        """Return the live world of that name or id; `WorldNotFoundError` says which ones to look at."""
+        """Return the live world of that name or id; `WorldNotFoundError` says which ones to look at.
+
+        A reference to one of its ticks raises `InvalidInputError`: the past takes no commands.
+        """
+        if isinstance(reference, str) and Reference.parse(reference).names_tick:
+            msg = f"{reference!r} names a tick; this is about the world itself, named without the @"
+            raise InvalidInputError(msg, faults=[FieldFault("world", msg)])
         row = await self.peek(reference)
         if row is None or row.archived_at is not None:
             gone = "was removed; its history is still in the database" if row else "does not exist"
@@ -179,20 +292,21 @@ class WorldService:
 
     async def info(self, world: store.WorldRow) -> WorldInfo:
         """Describe a world, its entities counted after its last tick."""
-        owner_id = (await self.lineage(world.world_id)).owner_of(world.committed_tick)
-        tick = world.committed_tick
-        counts = await self._database.read(
-            lambda connection: store.counts_of_world(connection, owner_id, tick)
+        return _info(world, await self.counts(world, world.committed_tick, world.tick))
+
+    async def counts(self, world: store.WorldRow, from_tick: int, to_tick: int) -> list[TickCounts]:
+        """Count a world's entities after each committed tick `from_tick` <= t < `to_tick`, in order."""
+        stretches = (await self.lineage(world.world_id)).between(from_tick, to_tick)
+        return await self._database.read(
+            lambda connection: tick_counts(connection, stretches, self._archetypes)
         )
-        signatures = tuple(sorted(tuple(json.loads(each)) for each in counts.signatures))
-        return _info(world, counts.entity_count, signatures)
 
     async def list_worlds(self, *, after: UUID | None = None, limit: int = 1000) -> list[WorldInfo]:
         """List live worlds by id, which is the order of their birth, behind `after`; without signatures."""
         rows = await self._database.read(
             lambda connection: store.list_worlds(connection, after=after, limit=limit)
         )
-        return [_info(row, entity_count) for row, entity_count in rows]
+        return [_described(row, entity_count) for row, entity_count in rows]
 
     async def lineage(self, world_id: UUID) -> Lineage:
         """Return a world's lineage; it is walked once and kept, since it never changes."""
@@ -216,21 +330,6 @@ class WorldService:
         live = self._live.get(world_id)
         return live is not None and bool(live.hooks.registrations())
 
-    async def project(self, live: LiveWorld, committed_tick: int) -> Projection:
-        """Return the state after a tick, from memory if it is there, else from its snapshot."""
-        projection = live.projection
-        if projection is not None and projection.committed_tick == committed_tick:
-            return projection
-        if committed_tick < 0:
-            live.projection = newborn(live.world_id)
-        else:
-            owner_id = (await self.lineage(live.world_id)).owner_of(committed_tick)
-            stored = await self._database.read(
-                lambda connection: read_tick(connection, owner_id, committed_tick)
-            )
-            live.projection = await asyncio.to_thread(project, live.world_id, stored)
-        return live.projection
-
     def _forget_idle(self) -> None:
         """Drop the state of the worlds not used for longest; their hooks and resources stay."""
         for live in list(self._live.values())[: max(len(self._live) - LIVE_WORLDS_MAX, 0)]:
@@ -246,8 +345,15 @@ def as_uuid(text: str) -> UUID | None:
         return None
 
 
-def _info(
-    world: store.WorldRow, entity_count: int = 0, signatures: tuple[tuple[str, ...], ...] = ()
+def _info(world: store.WorldRow, counts: Sequence[TickCounts]) -> WorldInfo:
+    """Describe a world by its row and by what it holds after its last tick, if it has one."""
+    by_archetype = counts[0].by_archetype if counts else {}
+    signatures = tuple(sorted(archetype.components for archetype in by_archetype))
+    return _described(world, sum(by_archetype.values()), signatures)
+
+
+def _described(
+    world: store.WorldRow, entity_count: int, signatures: tuple[tuple[str, ...], ...] = ()
 ) -> WorldInfo:
     return WorldInfo(
         world_id=world.world_id,
@@ -259,5 +365,6 @@ def _info(
         version=world.head_version,
         seed=world.seed,
         created_at=world.created_at,
+        snapshots=SnapshotPolicy.of_config(world.config).setting,
         archetype_signatures=signatures,
     )

@@ -70,8 +70,8 @@ class Database:
         return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
 
     async def read(self, use: Mapper[T]) -> T:
-        """Run a read in one transaction and return its result."""
-        async with _translated(self.name), self._open().connect() as connection:
+        """Run a read in one transaction, which sees one state throughout, and return its result."""
+        async with _translated(self.name), self._reader().connect() as connection:
             return await connection.run_sync(use)
 
     @asynccontextmanager
@@ -180,6 +180,11 @@ class Database:
         if self._engine is None:
             self._engine = self._sqlite_readers() if self.is_sqlite else self._postgres_pool()
         return self._engine
+
+    def _reader(self) -> AsyncEngine:
+        """Return the engine for reads: with several statements, none may see what came after the first."""
+        engine = self._open()
+        return engine if self.is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
 
     def _sqlite_readers(self) -> AsyncEngine:
         engine = create_async_engine(

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from archetype.errors import LabelTakenError, NotFoundError
+from archetype.errors import LabelNotFoundError, LabelTakenError
 from archetype.log.lineage import Segment
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
 from archetype.store.schema import labels
@@ -47,7 +47,7 @@ def add(connection: Connection, command: NewCommand, name: str, tick: int) -> An
 def remove(connection: Connection, command: NewCommand, name: str) -> Answer:
     """Take a world's own label away by the command that asks for it; a retry is answered as the first time.
 
-    Raises `NotFoundError` when the world has none of that name; then nothing is written.
+    Raises `LabelNotFoundError` when the world has none of that name; then nothing is written.
     """
     lock_log(connection)
     (answer,) = append(connection, [[command]])
@@ -55,7 +55,7 @@ def remove(connection: Connection, command: NewCommand, name: str) -> Answer:
         own = sa.and_(labels.c.world_id == command.world_id, labels.c.name == name)
         if connection.execute(labels.delete().where(own)).rowcount == 0:
             msg = f"the world has no label {name!r} of its own; one that it inherits is its ancestor's"
-            raise NotFoundError(msg, label=name)
+            raise LabelNotFoundError(msg, label=name)
     return answer
 
 

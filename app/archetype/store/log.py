@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Row
 
 from archetype.clock import new_id
@@ -17,14 +18,19 @@ from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
-from archetype.log.lineage import Segment
+from archetype.log.lineage import Segment, Stretch
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
+    "Copied",
     "LogRow",
+    "Waiting",
     "checked",
+    "commands_of_entity",
     "commands_of_tick",
+    "copy_waiting",
     "history",
+    "log_row",
     "pending",
     "pending_count",
     "record_facts",
@@ -44,11 +50,32 @@ class LogRow:
         """The payload, parsed."""
         return json.loads(self.event.payload)
 
+    @property
+    def entity_count(self) -> int:
+        """How many entity ids a spawn was given, from `first_entity_id` on; 0 for anything else."""
+        if self.event.first_entity_id is None:
+            return 0
+        return self.payload["row_count"] if self.event.batch is not None else 1
+
+    @property
+    def next_entity_id(self) -> int:
+        """The lowest id behind those that it was given, 1 without any."""
+        first = self.event.first_entity_id
+        return 1 if first is None else first + self.entity_count
+
 
 _ADVANCE = (
     sa.update(log_head)
     .values(position=log_head.c.position + sa.bindparam("count"))
     .returning(log_head.c.position)
+)
+
+
+_REJECTION = events.alias("rejection")
+_IS_REJECTED = sa.and_(
+    _REJECTION.c.world_id == events.c.world_id,
+    _REJECTION.c.cause_id == events.c.event_id,
+    _REJECTION.c.type == "command_rejected",
 )
 
 
@@ -59,9 +86,8 @@ def record_facts(
 
     The caller took the log's lock at `moment`, and has advanced the world's head to cover them.
     """
-    last = connection.execute(_ADVANCE, {"count": len(facts)}).scalar_one()
-    position = last - len(facts) + 1
-    rows: list[dict[str, Any]] = []
+    position = _take_positions(connection, len(facts))
+    recorded: list[HashedEvent] = []
     for offset, fact in enumerate(facts):
         event = HashedEvent(
             position=position + offset,
@@ -81,9 +107,74 @@ def record_facts(
             batch=None,
             payload=canonical_json(fact.payload),
         )
-        rows.append(event._asdict() | {"hash": event_hash(event)})
-    connection.execute(events.insert(), rows)
+        recorded.append(event)
+    _write(connection, recorded)
     return position
+
+
+def _take_positions(connection: Connection, count: int) -> int:
+    """Return the first of the next `count` positions."""
+    return connection.execute(_ADVANCE, {"count": count}).scalar_one() - count + 1
+
+
+def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
+    connection.execute(events.insert(), [event._asdict() | {"hash": event_hash(event)} for event in recorded])
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The commands of these types that waited in a world behind a tick, before a position if one is given."""
+
+    world_id: UUID
+    tick: int
+    types: Sequence[str]
+    before_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many commands were copied, and the lowest entity id that is free behind them."""
+
+    count: int
+    next_entity_id: int
+
+
+def copy_waiting(
+    connection: Connection, waiting: Waiting, world_id: UUID, *, cause_id: UUID, moment: datetime
+) -> Copied:
+    """Write commands that wait in one world into the log of its new fork, in their order.
+
+    Each keeps its id, tick, actor and assigned entity ids, and names the fork's own command as its cause.
+    The caller took the log's lock at `moment`, wrote that command as version 1, and advances the head.
+    """
+    statement = (
+        sa.select(*events.columns)
+        .where(
+            events.c.world_id == waiting.world_id,
+            events.c.kind == "command",
+            events.c.tick > waiting.tick,
+            events.c.type.in_(waiting.types),
+        )
+        .order_by(events.c.version)
+    )
+    if waiting.before_position is not None:
+        statement = statement.where(events.c.position < waiting.before_position)
+    rows = checked([log_row(row) for row in connection.execute(statement)])
+    if not rows:
+        return Copied(0, 1)
+    position = _take_positions(connection, len(rows))
+    copies = [
+        row.event._replace(
+            position=position + offset,
+            world_id=world_id,
+            version=2 + offset,
+            cause_id=cause_id,
+            recorded_at=moment,
+        )
+        for offset, row in enumerate(rows)
+    ]
+    _write(connection, copies)
+    return Copied(len(rows), max(row.next_entity_id for row in rows))
 
 
 def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[LogRow]:
@@ -93,7 +184,7 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
         .where(events.c.world_id == world_id, events.c.tick == tick, events.c.kind == "command")
         .order_by(events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:
@@ -109,7 +200,7 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
         )
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
@@ -139,24 +230,50 @@ def history(
         )
         for segment in segments
     ]
-    rejection = events.alias("rejection")
     statement = (
-        sa.select(*events.columns, rejection.c.payload.label("rejection"))
-        .outerjoin(
-            rejection,
-            sa.and_(
-                rejection.c.world_id == events.c.world_id,
-                rejection.c.cause_id == events.c.event_id,
-                rejection.c.type == "command_rejected",
-            ),
-        )
+        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
+        .outerjoin(_REJECTION, _IS_REJECTED)
         .where(events.c.kind == "command", sa.or_(*owned))
         .order_by(events.c.position.desc())
         .limit(limit)
     )
     if before_position is not None:
         statement = statement.where(events.c.position < before_position)
-    return [_log_row(row, row.rejection) for row in connection.execute(statement)]
+    return [log_row(row, row.rejection) for row in connection.execute(statement)]
+
+
+def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int) -> list[LogRow]:
+    """Return the commands of a stretch that may concern an entity, in their order, unchecked.
+
+    Those that name it, the last spawn at or before its id, and bulk updates, whose rows only their batch
+    names.
+    """
+    own = (events.c.world_id == stretch.world_id, events.c.kind == "command")
+    within = (events.c.tick >= stretch.from_tick, events.c.tick < stretch.to_tick)
+    spawned = sa.select(sa.func.max(events.c.first_entity_id)).where(
+        *own, events.c.type == "spawn", events.c.first_entity_id <= entity_id
+    )
+    statement = (
+        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
+        .outerjoin(_REJECTION, _IS_REJECTED)
+        .where(
+            *own,
+            *within,
+            sa.or_(
+                events.c.first_entity_id == spawned.scalar_subquery(),
+                _payload_integer(connection, "entity_id") == entity_id,
+                sa.and_(events.c.type == "update", events.c.batch.is_not(None)),
+            ),
+        )
+        .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
+    )
+    return [log_row(row, row.rejection) for row in connection.execute(statement)]
+
+
+def _payload_integer(connection: Connection, field: str) -> sa.ColumnElement[Any]:
+    if connection.dialect.name == "postgresql":
+        return sa.cast(sa.cast(events.c.payload, postgresql.JSONB)[field].astext, sa.BigInteger)
+    return sa.func.json_extract(events.c.payload, f"$.{field}")
 
 
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
@@ -172,7 +289,8 @@ def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
     return rows
 
 
-def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+def log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+    """Read a row of `events`, with the payload of its rejection if there is one."""
     event = HashedEvent(
         position=row.position,
         world_id=row.world_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -11,11 +12,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from archetype.core.archetype import Archetype
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
+from archetype.log.lineage import Segment, Stretch
 from archetype.log.pages import Page
 from archetype.store.schema import archetypes, pages, programs, snapshots
 
@@ -23,14 +25,19 @@ __all__ = [
     "SnapshotRow",
     "SnapshotWrite",
     "StoredPage",
+    "TickSnapshot",
+    "nearest_stored",
     "program_document",
+    "read_archetypes",
     "read_pages",
     "snapshot_rows",
+    "snapshots_between",
     "write_blobs",
     "write_snapshot",
 ]
 
 _PAGES_PER_STATEMENT = 64
+_PAGES_PER_READ = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +56,40 @@ class SnapshotWrite:
 
     row: SnapshotRow
     new_pages: Sequence[Page]
-    is_new_archetype: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TickSnapshot:
+    """A whole snapshot to store, of a tick by the world that owns it."""
+
+    world_id: UUID
+    tick: int
+    writes: Sequence[SnapshotWrite]
 
 
 def write_blobs(
-    connection: Connection, snapshot: Sequence[SnapshotWrite], code_hash: bytes, program: str | None
+    connection: Connection,
+    snapshots: Sequence[TickSnapshot],
+    new_archetypes: Sequence[Archetype],
+    programs_by_hash: Mapping[bytes, str],
 ) -> None:
-    """Store pages, archetypes and the program by their hashes; what is there already stays as it is.
+    """Store pages, archetypes and programs by their hashes; what is there already stays as it is.
 
     Pages go in by order of hash, so that two writers of the same pages wait for each other instead of
     blocking each other for good.
     """
-    new_pages = {page.page_hash: page for write in snapshot for page in write.new_pages}
+    writes = [write for snapshot in snapshots for write in snapshot.writes]
+    new_pages = {page.page_hash: page for write in writes for page in write.new_pages}
     rows: list[dict[str, Any]] = []
     for page_hash in sorted(new_pages):
         data = new_pages[page_hash].data
         rows.append({"page_hash": page_hash, "codec": "plain", "size_bytes": len(data), "data": data})
     for start in range(0, len(rows), _PAGES_PER_STATEMENT):
         _insert_new(connection, pages, rows[start : start + _PAGES_PER_STATEMENT])
-    new_archetypes = [write.row.archetype for write in snapshot if write.is_new_archetype]
     if new_archetypes:
         _insert_new(connection, archetypes, [_archetype_values(each) for each in new_archetypes])
-    if program is not None:
-        _insert_new(connection, programs, [{"code_hash": code_hash, "document": program}])
+    for code_hash, document in programs_by_hash.items():
+        _insert_new(connection, programs, [{"code_hash": code_hash, "document": document}])
 
 
 def _archetype_values(archetype: Archetype) -> dict[str, Any]:
@@ -87,14 +105,12 @@ def _insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[
     connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
 
 
-def write_snapshot(
-    connection: Connection, world_id: UUID, tick: int, snapshot: Sequence[SnapshotWrite]
-) -> None:
-    """Store which pages make up each archetype table after a tick."""
+def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:
+    """Store which pages make up each archetype table after a tick; one that is stored already stays."""
     rows = [
         {
-            "world_id": world_id,
-            "tick": tick,
+            "world_id": snapshot.world_id,
+            "tick": snapshot.tick,
             "archetype_id": write.row.archetype.archetype_id,
             "row_count": write.row.row_count,
             "active_count": write.row.active_count,
@@ -102,10 +118,44 @@ def write_snapshot(
                 {name: [page.hex() for page in hashes] for name, hashes in write.row.pages.items()}
             ),
         }
-        for write in snapshot
+        for write in snapshot.writes
     ]
     if rows:
-        connection.execute(snapshots.insert(), rows)
+        _insert_new(connection, snapshots, rows)
+
+
+def snapshots_between(connection: Connection, stretch: Stretch) -> dict[int, list[SnapshotRow]]:
+    """Return the stored snapshots of a stretch by tick, each in order of archetype id."""
+    statement = (
+        sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
+        .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
+        .where(
+            snapshots.c.world_id == stretch.world_id,
+            snapshots.c.tick >= stretch.from_tick,
+            snapshots.c.tick < stretch.to_tick,
+        )
+        .order_by(snapshots.c.tick, snapshots.c.archetype_id)
+    )
+    found: dict[int, list[SnapshotRow]] = {}
+    for row in connection.execute(statement):
+        found.setdefault(row.tick, []).append(_snapshot_row(row))
+    return found
+
+
+def nearest_stored(connection: Connection, segments: Sequence[Segment], tick: int) -> tuple[UUID, int] | None:
+    """Return the newest stored snapshot of a lineage at or before a tick: the owner and its tick."""
+    for segment in reversed(segments):
+        last = tick if segment.to_tick is None else min(tick, segment.to_tick - 1)
+        if last >= segment.from_tick:
+            statement = sa.select(sa.func.max(snapshots.c.tick)).where(
+                snapshots.c.world_id == segment.world_id,
+                snapshots.c.tick >= segment.from_tick,
+                snapshots.c.tick <= last,
+            )
+            found = connection.scalar(statement)
+            if found is not None:
+                return segment.world_id, found
+    return None
 
 
 def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[SnapshotRow]:
@@ -116,19 +166,39 @@ def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[Sna
         .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick)
         .order_by(snapshots.c.archetype_id)
     )
-    rows: list[SnapshotRow] = []
-    for row in connection.execute(statement):
-        archetype = Archetype.from_parts(json.loads(row.components), json.loads(row.schema))
-        if archetype.archetype_id != bytes(row.archetype_id):
-            msg = (
-                f"archetype {bytes(row.archetype_id).hex()} does not match its hash: it was edited or damaged"
-            )
-            raise CorruptionError(msg)
-        hashes = {
-            name: [bytes.fromhex(page) for page in listed] for name, listed in json.loads(row.pages).items()
-        }
-        rows.append(SnapshotRow(archetype, row.row_count, row.active_count, hashes))
-    return rows
+    return [_snapshot_row(row) for row in connection.execute(statement)]
+
+
+def _snapshot_row(row: Row[Any]) -> SnapshotRow:
+    hashes = {
+        name: [bytes.fromhex(page) for page in listed] for name, listed in json.loads(row.pages).items()
+    }
+    return SnapshotRow(_archetype(row), row.row_count, row.active_count, hashes)
+
+
+def read_archetypes(connection: Connection, archetype_ids: Collection[bytes]) -> dict[bytes, Archetype]:
+    """Return these archetypes by their ids; `CorruptionError` names one that is missing or damaged."""
+    statement = sa.select(archetypes).where(archetypes.c.archetype_id.in_(sorted(archetype_ids)))
+    found = {bytes(row.archetype_id): _archetype(row) for row in connection.execute(statement)}
+    for archetype_id in archetype_ids:
+        if archetype_id not in found:
+            msg = f"archetype {archetype_id.hex()} is missing: restore it from a backup or another copy"
+            raise CorruptionError(msg, archetype=archetype_id.hex())
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(components: str, schema: str) -> Archetype:
+    return Archetype.from_parts(json.loads(components), json.loads(schema))
+
+
+def _archetype(row: Row[Any]) -> Archetype:
+    archetype = _parsed(row.components, row.schema)
+    if archetype.archetype_id != bytes(row.archetype_id):
+        name = bytes(row.archetype_id).hex()
+        msg = f"archetype {name} does not match its hash: it was edited or damaged"
+        raise CorruptionError(msg, archetype=name)
+    return archetype
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +230,8 @@ def read_pages(connection: Connection, hashes: Collection[bytes]) -> list[Stored
     """
     wanted = sorted(hashes)
     found: dict[bytes, StoredPage] = {}
-    for start in range(0, len(wanted), _PAGES_PER_STATEMENT):
-        part = wanted[start : start + _PAGES_PER_STATEMENT]
+    for start in range(0, len(wanted), _PAGES_PER_READ):
+        part = wanted[start : start + _PAGES_PER_READ]
         statement = sa.select(pages.c.page_hash, pages.c.codec, pages.c.data).where(
             pages.c.page_hash.in_(part)
         )

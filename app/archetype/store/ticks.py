@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,13 +14,21 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from archetype.clock import is_alive
-from archetype.errors import ConflictError, WorldArchivedError, WorldBusyError, WorldNotFoundError
+from archetype.core.archetype import Archetype
+from archetype.errors import (
+    ConflictError,
+    CorruptionError,
+    WorldArchivedError,
+    WorldBusyError,
+    WorldNotFoundError,
+)
 from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
+from archetype.log.lineage import Stretch
 from archetype.store.append import Answer, NewCommand, append, lock_log
-from archetype.store.log import record_facts
+from archetype.store.log import LogRow, log_row, record_facts
 from archetype.store.schema import events, runs, ticks, worlds
-from archetype.store.snapshots import SnapshotWrite, write_blobs, write_snapshot
+from archetype.store.snapshots import TickSnapshot, read_archetypes, write_blobs, write_snapshot
 from archetype.store.worlds import WorldRow, find
 
 __all__ = [
@@ -27,9 +36,11 @@ __all__ = [
     "Lease",
     "NewRun",
     "RunEnd",
+    "RunInput",
     "RunRow",
     "Sealed",
     "TickCommit",
+    "TickCounts",
     "TickRow",
     "begin_run",
     "commit_tick",
@@ -37,7 +48,11 @@ __all__ = [
     "finish_run",
     "rejected_count",
     "renew_lease",
+    "run_input",
+    "spelled",
+    "tick_counts",
     "tick_row",
+    "tick_rows",
 ]
 
 
@@ -142,7 +157,9 @@ class TickRow:
 
 @dataclass(frozen=True, slots=True)
 class TickCommit:
-    """All that one tick writes.
+    """All that one tick writes; `snapshots` are its own and the one before, as far as they are to be stored.
+
+    `archetype_counts` are its active entities by archetype id, `new_archetypes` those that may not be stored.
 
     `rejections` are the facts of the commands that could not be applied, `program` the canonical JSON behind
     `code_hash`, None if it is stored; `run_progress` is the run's row so far as (ticks_completed,
@@ -167,7 +184,9 @@ class TickCommit:
     persist_ms: float
     rejections: Sequence[Fact]
     commands_applied: int
-    snapshot: Sequence[SnapshotWrite]
+    archetype_counts: Mapping[bytes, int]
+    new_archetypes: Sequence[Archetype]
+    snapshots: Sequence[TickSnapshot]
     run_progress: tuple[int, int]
     run_end: RunEnd | None
 
@@ -196,6 +215,7 @@ class TickCommit:
         tick = self.sealed.tick
         payload = {name: spelled(value) for name, value in self.values.items()}
         payload["commands_applied"] = self.commands_applied
+        payload["archetypes"] = {key.hex(): count for key, count in self.archetype_counts.items()}
         facts = [*self.rejections, Fact(FactType.TICK_COMMITTED, tick, payload)]
         return [*facts, self.run_end.fact] if self.run_end is not None else facts
 
@@ -305,7 +325,8 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     `WorldBusyError` when the lease was lost, `WorldArchivedError` when the world was removed meanwhile;
     then nothing is written.
     """
-    write_blobs(connection, commit.snapshot, commit.code_hash, commit.program)
+    program = {} if commit.program is None else {commit.code_hash: commit.program}
+    write_blobs(connection, commit.snapshots, commit.new_archetypes, program)
     now = lock_log(connection)
     head_version, sealed = _advance_world(connection, commit, now)
     facts = commit.facts
@@ -314,7 +335,8 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
     position += len(commit.rejections)
     connection.execute(ticks.insert(), place | {"position": position} | commit.values)
-    write_snapshot(connection, commit.world_id, commit.sealed.tick, commit.snapshot)
+    for snapshot in commit.snapshots:
+        write_snapshot(connection, snapshot)
     completed, applied = commit.run_progress
     connection.execute(_ADVANCE_RUN, {"run": commit.run_id, "completed": completed, "applied": applied})
     if commit.run_end is not None:
@@ -445,3 +467,85 @@ def tick_row(connection: Connection, owner_id: UUID, tick: int) -> TickRow | Non
     statement = sa.select(*ticks.columns).where(ticks.c.world_id == owner_id, ticks.c.tick == tick)
     row = connection.execute(statement).mappings().one_or_none()
     return TickRow(**row) if row else None
+
+
+def tick_rows(connection: Connection, stretch: Stretch) -> list[TickRow]:
+    """Return the committed ticks of a stretch, in order."""
+    statement = sa.select(*ticks.columns).where(*_within(stretch)).order_by(ticks.c.tick)
+    return [TickRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def _within(stretch: Stretch) -> tuple[sa.ColumnElement[bool], ...]:
+    first, end = ticks.c.tick >= stretch.from_tick, ticks.c.tick < stretch.to_tick
+    return ticks.c.world_id == stretch.world_id, first, end
+
+
+@dataclass(frozen=True, slots=True)
+class TickCounts:
+    """What a world holds after a tick: its active entities by archetype."""
+
+    tick: int
+    by_archetype: Mapping[Archetype, int]
+
+    @property
+    def entity_count(self) -> int:
+        """How many entities are active."""
+        return sum(self.by_archetype.values())
+
+
+def tick_counts(
+    connection: Connection, stretches: Sequence[Stretch], known: dict[bytes, Archetype]
+) -> list[TickCounts]:
+    """Count entities after each tick of these stretches, in order, from what the ticks recorded.
+
+    `known` holds the archetypes that were read before, and takes in those that were not.
+    """
+    recorded: list[tuple[int, Mapping[str, int]]] = []
+    for stretch in stretches:
+        statement = (
+            sa.select(ticks.c.tick, events.c.payload)
+            .join(events, events.c.position == ticks.c.position)
+            .where(*_within(stretch))
+            .order_by(ticks.c.tick)
+        )
+        recorded.extend(
+            (row.tick, json.loads(row.payload)["archetypes"]) for row in connection.execute(statement)
+        )
+    named = {bytes.fromhex(key) for _, counts in recorded for key in counts}
+    if missing := named - known.keys():
+        known.update(read_archetypes(connection, missing))
+    return [
+        TickCounts(tick, {known[bytes.fromhex(key)]: count for key, count in counts.items()})
+        for tick, counts in recorded
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """What a run gave each of its ticks, from the command that asked for it."""
+
+    command: LogRow
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The inputs by name."""
+        return self.command.payload["inputs"]
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether processors were told to debug."""
+        return self.command.payload["debug"]
+
+
+def run_input(connection: Connection, run_id: UUID) -> RunInput:
+    """Return what a run gave its ticks, unchecked; `CorruptionError` if its command is missing."""
+    statement = (
+        sa.select(*events.columns)
+        .join(runs, sa.and_(runs.c.world_id == events.c.world_id, runs.c.event_id == events.c.event_id))
+        .where(runs.c.run_id == run_id)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        msg = f"run {run_id} is missing, or the command that asked for it"
+        raise CorruptionError(msg, run_id=str(run_id))
+    return RunInput(log_row(row))

@@ -12,18 +12,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from archetype.errors import CorruptionError, NameTakenError
+from archetype.errors import NameTakenError
 from archetype.log.lineage import Lineage
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
-from archetype.store.schema import archetypes, events, snapshots, ticks, worlds
+from archetype.store.log import Waiting, copy_waiting
+from archetype.store.schema import events, ticks, worlds
 
 __all__ = [
     "NewWorld",
     "WorldRow",
     "archive",
     "configure",
-    "counts_of_world",
     "create",
+    "create_all",
     "find",
     "find_by_name",
     "lineage",
@@ -70,23 +71,58 @@ class NewWorld:
     parent_id: UUID | None = None
     fork_tick: int | None = None
     next_entity_id: int = 1
+    waiting: Waiting | None = None
 
 
 def create(connection: Connection, world: NewWorld) -> WorldRow:
-    """Make a world and write its first log row; the same world_id again is answered as the first time.
+    """Make one world; see `create_all`."""
+    return create_all(connection, [world])[0]
 
-    Raises `NameTakenError` when a live world has the name.
+
+def create_all(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[WorldRow]:
+    """Make worlds, all or none, each with its first log row; a world_id again is answered as the first time.
+
+    Raises `NameTakenError` when a live world has one of the names.
     """
     now = lock_log(connection)
-    found = find(connection, world.world_id)
-    if (
-        found is not None
-        and found.name == world.name
-        and append(connection, [[world.command]])[0].status.is_in_log
-    ):
-        return found
+    found = _present(connection, new_worlds)
+    retried = {world.world_id for world in new_worlds if _is_retry(connection, world, found)}
+    fresh = [world for world in new_worlds if world.world_id not in retried]
+    for world in fresh:
+        taken = next((row for row in found if world.name == row.name or world.world_id == row.world_id), None)
+        if taken is not None:
+            raise _taken(world.name, taken)
+    if fresh:
+        try:
+            connection.execute(worlds.insert(), [_new_row(world, now) for world in fresh])
+        except IntegrityError as error:
+            raise _taken(fresh[0].name, None) from error
+        append(connection, [[world.command] for world in fresh])
+    created = {row.world_id: row for row in found} | {
+        world.world_id: _finish(connection, world, now) for world in fresh
+    }
+    return [created[world.world_id] for world in new_worlds]
+
+
+def _present(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[WorldRow]:
+    """Return the worlds that have one of the ids, and the live ones that have one of the names."""
+    ids, names = [world.world_id for world in new_worlds], [world.name for world in new_worlds]
+    statement = sa.select(*worlds.columns).where(
+        sa.or_(worlds.c.world_id.in_(ids), sa.and_(worlds.c.name.in_(names), worlds.c.archived_at.is_(None)))
+    )
+    return [WorldRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def _is_retry(connection: Connection, world: NewWorld, found: Sequence[WorldRow]) -> bool:
+    """Tell whether this very world was made by this very command before."""
+    if not any(row.world_id == world.world_id and row.name == world.name for row in found):
+        return False
+    return append(connection, [[world.command]])[0].status.is_in_log
+
+
+def _new_row(world: NewWorld, now: datetime) -> dict[str, Any]:
     committed_tick = -1 if world.fork_tick is None else world.fork_tick
-    row: dict[str, Any] = {
+    return {
         "world_id": world.world_id,
         "name": world.name,
         "parent_id": world.parent_id,
@@ -101,21 +137,21 @@ def create(connection: Connection, world: NewWorld) -> WorldRow:
         "created_at": now,
         "lease_epoch": 0,
     }
-    taken = find_by_name(connection, world.name)
-    if taken is not None or found is not None:
-        raise _taken(world.name, taken or found)
-    try:
-        connection.execute(worlds.insert(), row)
-    except IntegrityError as error:
-        raise _taken(world.name, None) from error
-    append(connection, [[world.command]])
-    born = sa.update(worlds).where(worlds.c.world_id == world.world_id)
-    connection.execute(born.values(created_at=_recorded_at(world.command)))
-    created = find(connection, world.world_id)
-    if created is None:
-        msg = f"world {world.world_id} is not there right after it was made"
-        raise CorruptionError(msg)
-    return created
+
+
+def _finish(connection: Connection, world: NewWorld, now: datetime) -> WorldRow:
+    """Give a new world its time of birth, and what it takes along."""
+    values: dict[str, Any] = {"created_at": _recorded_at(world.command)}
+    if world.waiting is not None:
+        copied = copy_waiting(
+            connection, world.waiting, world.world_id, cause_id=world.command.event_id, moment=now
+        )
+        values["head_version"] = worlds.c.head_version + copied.count
+        values["next_entity_id"] = max(world.next_entity_id, copied.next_entity_id)
+    statement = (
+        sa.update(worlds).where(worlds.c.world_id == world.world_id).values(values).returning(*worlds.columns)
+    )
+    return WorldRow(**connection.execute(statement).mappings().one())
 
 
 def _taken(name: str, world: WorldRow | None) -> NameTakenError:
@@ -205,24 +241,3 @@ def lineage(connection: Connection, world_id: UUID) -> Lineage:
     )
     rows = connection.execute(sa.select(chain.c.world_id, chain.c.fork_tick).order_by(chain.c.depth))
     return Lineage([(row.world_id, row.fork_tick) for row in rows])
-
-
-@dataclass(frozen=True, slots=True)
-class WorldCounts:
-    """What a world holds after a tick: its active entities, and in which sets of components (JSON lists)."""
-
-    entity_count: int
-    signatures: Sequence[str]
-
-
-def counts_of_world(connection: Connection, owner_id: UUID, tick: int) -> WorldCounts:
-    """Count a world's entities after a tick from its owner's snapshot rows, without reading a page."""
-    entity_count = connection.scalar(
-        sa.select(ticks.c.entity_count).where(ticks.c.world_id == owner_id, ticks.c.tick == tick)
-    )
-    statement = (
-        sa.select(archetypes.c.components)
-        .join(snapshots, snapshots.c.archetype_id == archetypes.c.archetype_id)
-        .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick, snapshots.c.active_count > 0)
-    )
-    return WorldCounts(entity_count or 0, list(connection.scalars(statement)))

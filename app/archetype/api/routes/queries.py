@@ -51,7 +51,7 @@ class QueryRoutes(Controller):
         found = await services.world_service.find(world)
         if kind is MediaType.JSON:
             return await json_answer(asdict(await services.query_service.snapshot(found, tick)))
-        chosen = await services.query_service.resolve_tick(found, tick)
+        chosen = services.world_service.committed(found, tick)
         table = await services.query_service.frame(found, ticks=[chosen] if chosen >= 0 else None)
         return table_answer(table, kind, request.app.state.stopping)
 
@@ -73,7 +73,7 @@ class QueryRoutes(Controller):
         """Read the entities that have all of some components; ids that are not there are left out."""
         kind = accepted_media_type(request)
         found = await services.world_service.find(world)
-        chosen = await services.query_service.resolve_tick(found, tick)
+        chosen = services.world_service.committed(found, tick)
         wanted = None if ids is None else entity_ids(ids)
         kinds = None if types is None else await _known_types(services, found, chosen, names(types, "types"))
         if kind is not MediaType.JSON:

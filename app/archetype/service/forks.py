@@ -1,0 +1,127 @@
+"""Forks: worlds that share another's past up to a tick. A pointer each; nothing is copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from archetype.clock import new_id
+from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.canonical import canonical_json
+from archetype.log.command import RULES, CommandType, check_payload
+from archetype.store.append import NewCommand
+from archetype.store.log import Waiting
+from archetype.store.ticks import TickRow
+from archetype.store.worlds import NewWorld, WorldRow
+
+__all__ = ["FORKS_MAX", "ForkPoint", "ForkRequest", "fork_ids", "fork_names", "new_forks"]
+
+FORKS_MAX = 1_000
+"""Forks that one call makes: all are written in one transaction, which holds everyone else's up."""
+
+_QUEUED = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """A fork as a caller asks for it; without a `tick` of the last committed one, -1 shares none.
+
+    A new `seed` gives other random numbers from the fork on. `include_pending` takes the commands along that
+    wait in the parent. With a `count` there are so many, named `name-1`, `name-2`, …; given a seed, each has
+    the next.
+    """
+
+    name: str
+    tick: int | None = None
+    seed: int | None = None
+    include_pending: bool = False
+    count: int | None = None
+    command_id: UUID | None = None
+    actor_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForkPoint:
+    """What forks are made from: the parent, the tick, who owns it, and its row (None before the first)."""
+
+    parent: WorldRow
+    tick: int
+    owner_id: UUID
+    row: TickRow | None
+
+
+def fork_ids(request: ForkRequest) -> list[UUID]:
+    """Return the ids of the new worlds, which are those of their commands too."""
+    if request.count is not None and not 1 <= request.count <= FORKS_MAX:
+        msg = f"count must be from 1 to {FORKS_MAX}, not {request.count}"
+        raise InvalidInputError(msg, faults=[FieldFault("count", msg)])
+    first = request.command_id or new_id()
+    return [first, *(uuid5(first, str(number)) for number in range(1, request.count or 1))]
+
+
+def fork_names(request: ForkRequest) -> list[str]:
+    """Return the names of the new worlds."""
+    if request.count is None:
+        return [request.name]
+    return [f"{request.name}-{number}" for number in range(1, request.count + 1)]
+
+
+def new_forks(point: ForkPoint, request: ForkRequest, ids: Sequence[UUID]) -> list[NewWorld]:
+    """Return the worlds to make; `PayloadError` on a bad name or seed."""
+    waiting = _waiting(point) if request.include_pending else None
+    return [
+        _new_fork(point, request, world_id, name, number, waiting)
+        for number, (world_id, name) in enumerate(zip(ids, fork_names(request), strict=True))
+    ]
+
+
+def _waiting(point: ForkPoint) -> Waiting:
+    """Say which commands waited at a tick: at the last one those of now, at an older one those of then."""
+    if point.tick == point.parent.committed_tick:
+        return Waiting(point.parent.world_id, point.tick, _QUEUED, None)
+    if point.row is None:
+        msg = "needs a committed tick: what waited before the first one is not recorded"
+        raise InvalidInputError(f"include_pending {msg}", faults=[FieldFault("include_pending", msg)])
+    return Waiting(point.owner_id, point.tick, _QUEUED, point.row.position)
+
+
+def _new_fork(
+    point: ForkPoint,
+    request: ForkRequest,
+    world_id: UUID,
+    name: str,
+    number: int,
+    waiting: Waiting | None,
+) -> NewWorld:
+    seed = point.parent.seed if request.seed is None else request.seed + number
+    payload: dict[str, Any] = {
+        "name": name,
+        "parent_id": str(point.owner_id),
+        "tick": point.tick,
+        "seed": seed,
+        "config": json.loads(point.parent.config),
+    }
+    if request.include_pending:
+        payload["include_pending"] = True
+    check_payload(CommandType.FORK_WORLD, payload)
+    command = NewCommand(
+        event_id=world_id,
+        world_id=world_id,
+        type=CommandType.FORK_WORLD.value,
+        payload=canonical_json(payload),
+        actor_id=request.actor_id,
+    )
+    return NewWorld(
+        world_id,
+        name,
+        seed,
+        point.parent.config,
+        command,
+        parent_id=point.owner_id,
+        fork_tick=point.tick,
+        next_entity_id=point.row.next_entity_id if point.row is not None else 1,
+        waiting=waiting,
+    )

@@ -1,0 +1,89 @@
+"""Labels: names for ticks, which references use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from archetype.clock import new_id
+from archetype.log.canonical import canonical_json
+from archetype.log.command import CommandType, check_payload
+from archetype.service.answers import refusal
+from archetype.service.worlds import WorldService
+from archetype.store import labels as store
+from archetype.store.append import Answer, NewCommand
+from archetype.store.database import Database, Mapper
+from archetype.store.worlds import WorldRow
+
+__all__ = ["Label", "LabelService"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label as it is listed; `world_id` is the world it is of, which may be an ancestor."""
+
+    name: str
+    tick: int
+    world_id: UUID
+
+
+class LabelService:
+    """Names ticks, and lists the names."""
+
+    def __init__(self, database: Database, worlds: WorldService) -> None:
+        self._database = database
+        self._worlds = worlds
+
+    async def add(
+        self,
+        world: WorldRow,
+        name: str,
+        tick: int,
+        *,
+        command_id: UUID | None = None,
+        actor_id: UUID | None = None,
+    ) -> Label:
+        """Name a committed tick of a world; its forks from there on inherit the name.
+
+        Raises `PayloadError` on a bad name, `TickNotFoundError` for a tick that is not committed, and
+        `LabelTakenError` when the world has a label of that name.
+        """
+        tick = self._worlds.committed(world, tick)
+        command = _command(world, CommandType.ADD_LABEL, {"name": name, "tick": tick}, command_id, actor_id)
+        await self._write(command, lambda connection: store.add(connection, command, name, tick))
+        return Label(name, tick, world.world_id)
+
+    async def remove(
+        self, world: WorldRow, name: str, *, command_id: UUID | None = None, actor_id: UUID | None = None
+    ) -> None:
+        """Take a world's own label away; `LabelNotFoundError` when it has none of that name."""
+        command = _command(world, CommandType.REMOVE_LABEL, {"name": name}, command_id, actor_id)
+        await self._write(command, lambda connection: store.remove(connection, command, name))
+
+    async def list_labels(self, world: WorldRow) -> list[Label]:
+        """List a world's labels, inherited ones too, by tick and name."""
+        segments = (await self._worlds.lineage(world.world_id)).segments
+        rows = await self._database.read(lambda connection: store.list_inherited(connection, segments))
+        return [Label(row.name, row.tick, row.world_id) for row in rows]
+
+    async def _write(self, command: NewCommand, use: Mapper[Answer]) -> None:
+        answer = await self._database.write(use)
+        if not answer.status.is_in_log:
+            raise refusal(command, answer)
+
+
+def _command(
+    world: WorldRow,
+    kind: CommandType,
+    payload: dict[str, object],
+    command_id: UUID | None,
+    actor_id: UUID | None,
+) -> NewCommand:
+    check_payload(kind, payload)
+    return NewCommand(
+        event_id=command_id or new_id(),
+        world_id=world.world_id,
+        type=kind.value,
+        payload=canonical_json(payload),
+        actor_id=actor_id,
+    )
