@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import history, processes, worlds
+from bench import history, processes, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -24,6 +24,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "entity": history.entity,
     "fork": history.fork,
     "replay": history.replay,
+    "verify": verification.verify,
     "server": processes.server,
     "http": processes.http,
 }

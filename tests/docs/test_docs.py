@@ -7,18 +7,31 @@ import sys
 import tomllib
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 import yaml
 
 from archetype.core.config import WorldConfig
 from archetype.service.admission import CommandRequest
+from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
 
 ROOT = Path(__file__).parents[2]
-QUERIES = re.findall(
-    r"```sql\n(.*?)```", (ROOT / "docs" / "sql-cookbook.md").read_text(encoding="utf-8"), re.DOTALL
-)
+
+
+def snippets(document):
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+
+
+QUERIES = snippets("sql-cookbook.md")
+TAMPERINGS = {
+    "events": "UPDATE events SET payload = '{}' WHERE position = 2",
+    "pages": "UPDATE pages SET data = data || '\\x00'",
+    "commits": "UPDATE ticks SET state_hash = sha256(state_hash) WHERE tick = 1",
+    "parents": "UPDATE ticks SET commit_hash = sha256(commit_hash) WHERE tick = 1",
+}
 
 
 def test_the_script_in_the_readme_prints_what_its_comments_say(tmp_path):
@@ -45,6 +58,30 @@ async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
     is_check = "No row means" in query or "<>" in query or "NOT EXISTS" in query
     expects_rows = not is_check and "'rejected'" not in query and "tick = 1" not in query
     assert bool(found) == expects_rows
+
+
+@pytest.mark.postgres_only
+@pytest.mark.parametrize("number", range(len(TAMPERINGS)), ids=list(TAMPERINGS))
+async def test_the_checks_of_the_hashes_find_what_was_tampered_with(postgres_database_url, number):
+    async with ServiceContainer(postgres_database_url) as services:
+        info = await services.world_service.create_world(WorldConfig(name="demo"))
+        spawn = CommandRequest("spawn", {"components": []}, priority=3)
+        await services.command_service.submit_batch(info.world_id, [spawn, CommandRequest("custom", {})])
+        await services.simulation_service.run(info.world_id, RunRequest(steps=3))
+        demo = await services.world_service.find("demo")
+        for name, tick in (("fork", 1), ("early", -1)):
+            fork = await services.world_service.fork_world(demo, name, tick=tick)
+            await services.simulation_service.run(fork.world_id, RunRequest(steps=2))
+    checks = snippets("hashes.md")
+    assert len(checks) == len(TAMPERINGS)
+    session = await asyncpg.connect(postgres_database_url)
+    try:
+        assert [await session.fetch(check) for check in checks] == [[]] * len(checks)
+        await session.execute("SET session_replication_role = replica")
+        await session.execute(list(TAMPERINGS.values())[number])
+        assert await session.fetch(checks[number]) != []
+    finally:
+        await session.close()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archetype.core.arrow_types import type_name
 from archetype.errors import CorruptionError
-from archetype.log.pages import PAGE_ROWS, array_pages, decode_page, encode_page
+from archetype.log.pages import PAGE_ROWS, array_pages, decode_page, encode_page, page_head
 
 KINDS = {
     pa.bool_(): st.booleans(),
@@ -137,3 +138,19 @@ def test_a_damaged_page_never_decodes_to_something_out_of_bounds(array, data):
 def test_bytes_that_are_no_page_are_refused_by_name(data):
     with pytest.raises(CorruptionError, match="page abc"):
         decode_page(data, name="abc")
+
+
+@given(arrays())
+def test_a_page_says_what_it_is_and_how_long(array):
+    page = encode_page(array)
+    head = page_head(page.data, name="x")
+    assert head.length == len(array)
+    assert head.kind == type_name(array.type)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"page:1", b"page:2\nbool\n1\n", b"page:1\nbool\nmany\n", b"page:1\n\xff\n1\n"]
+)
+def test_bytes_that_do_not_begin_as_a_page_are_named(data):
+    with pytest.raises(CorruptionError, match="page x cannot be decoded"):
+        page_head(data, name="x")

@@ -7,10 +7,11 @@ import sqlalchemy as sa
 
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
-from archetype.errors import InvalidInputError, UnavailableError
+from archetype.errors import CorruptionError, InvalidInputError, UnavailableError
 from archetype.service.container import ServiceContainer
 from archetype.store.append import NewCommand
 from archetype.store.database import Database, parse_url
+from archetype.store.schema import log_head
 
 CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -93,3 +94,46 @@ async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
             await other.close()
             assert (await services.world_service.find("cut")).head_version == len(ids) + 1
         assert ids == [1, 2, 3]
+
+
+async def test_a_snapshot_sees_one_state_whatever_is_written_meanwhile(database):
+    query = sa.select(log_head.c.position)
+    async with database.snapshot() as reading:
+        before = await reading.read(lambda connection: connection.scalar(query))
+        await database.write(lambda connection: connection.execute(sa.update(log_head).values(position=7)))
+        assert await reading.read(lambda connection: connection.scalar(query)) == before == 0
+    async with database.snapshot() as reading:
+        assert await reading.read(lambda connection: connection.scalar(query)) == 7
+
+
+async def test_a_stream_gives_parts_and_leaves_room_for_other_reads(database):
+    series = sa.select(sa.literal(0).label("n")).cte("series", recursive=True)
+    series = series.union_all(sa.select(series.c.n + 1).where(series.c.n < 24))
+    lengths = []
+    async with database.snapshot() as reading:
+        async with reading.stream(sa.select(series.c.n), row_count=10) as parts:
+            async for part in parts:
+                lengths.append(len(part))
+                assert await reading.read(lambda connection: connection.scalar(sa.select(5))) == 5
+        assert lengths == [10, 10, 5]
+        async with reading.stream(sa.select(series.c.n), row_count=10) as parts:
+            assert [row.n for row in await anext(parts)] == list(range(10))
+        assert await reading.read(lambda connection: connection.scalar(sa.select(5))) == 5
+
+
+async def test_text_that_is_no_utf_8_is_read_in_a_snapshot_only(sqlite_url):
+    query = sa.text("SELECT CAST(x'61ff' AS TEXT)")
+    database = Database(sqlite_url)
+    async with database.snapshot() as reading:
+        assert await reading.read(lambda connection: connection.scalar(query)) == "a\udcff"
+    with pytest.raises(UnavailableError, match="UTF-8"):
+        await database.read(lambda connection: connection.scalar(query))
+    await database.close()
+
+
+async def test_a_damaged_file_is_not_called_unavailable(tmp_path):
+    (tmp_path / "a.db").write_bytes(b"x" * 50_000)
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    with pytest.raises(CorruptionError, match="not a database"):
+        await database.revision()
+    await database.close()

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from archetype.cli import catalog, command, db, entity, query, replay, retention, serve, simulate, sql, world
+from archetype.cli import (
+    catalog,
+    command,
+    db,
+    entity,
+    query,
+    replay,
+    retention,
+    serve,
+    simulate,
+    sql,
+    verify,
+    world,
+)
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
 from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
@@ -59,6 +72,7 @@ app.add_typer(command.app, name="command")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
 sql.register(app)
+verify.register(app)
 app.add_typer(db.app, name="db")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from archetype.core.arrow_types import parse_type, type_name
 from archetype.errors import CorruptionError, InvalidInputError
 
-__all__ = ["PAGE_ROWS", "Page", "array_pages", "decode_page", "encode_page"]
+__all__ = ["PAGE_ROWS", "Page", "PageHead", "array_pages", "decode_page", "encode_page", "page_head"]
 
 PAGE_ROWS = 65_536
 """Rows in a full page: large enough for one blob to be worth a row, small enough to patch and to fetch."""
@@ -39,6 +39,13 @@ class Page:
     def data(self) -> bytes:
         """The bytes that are stored, whose SHA-256 is the page's name."""
         return b"".join(self.pieces)
+
+
+class PageHead(NamedTuple):
+    """What a page says of itself: the name of its type, and how many values it holds."""
+
+    kind: str
+    length: int
 
 
 def array_pages(array: pa.Array) -> Iterator[Page]:
@@ -133,18 +140,32 @@ def _fixed_width_values(array: pa.Array) -> Any:
 _INTEGERS = {1: pa.int8(), 2: pa.int16(), 4: pa.int32(), 8: pa.int64()}
 
 
+def page_head(data: bytes | memoryview, *, name: str) -> PageHead:
+    """Read what a page says of itself; `CorruptionError` when the bytes do not begin as a page does."""
+    try:
+        return _read_head(data)[0]
+    except ValueError as error:
+        msg = f"page {name} cannot be decoded: {error}"
+        raise CorruptionError(msg, page=name) from error
+
+
+def _read_head(data: bytes | memoryview) -> tuple[PageHead, int]:
+    """Return the head, and the offset behind it."""
+    magic, kind, length, _ = bytes(data[:4096]).split(b"\n", 3)
+    _expect_magic(magic)
+    size = len(magic) + len(kind) + len(length) + 3
+    return PageHead(kind.decode(), int(length)), size + -size % 8
+
+
 def decode_page(data: bytes | memoryview, *, name: str) -> pa.Array:
     """Read a page's bytes back into an array without copying values.
 
     `name` is what to call the page in an error. Raises `CorruptionError` when the bytes are no page.
     """
     try:
-        text = bytes(data[:4096])
-        magic, kind, length, _ = text.split(b"\n", 3)
-        _expect_magic(magic)
-        header_length = len(magic) + len(kind) + len(length) + 3
-        reader = _Reader(pa.py_buffer(data), header_length + -header_length % 8)
-        array = _decode(parse_type(kind.decode()), int(length), reader)
+        head, at = _read_head(data)
+        reader = _Reader(pa.py_buffer(data), at)
+        array = _decode(parse_type(head.kind), head.length, reader)
         reader.expect_end()
         array.validate()
     except (ValueError, IndexError, KeyError, pa.ArrowException, InvalidInputError) as error:

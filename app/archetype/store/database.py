@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,10 +18,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from archetype.errors import InvalidInputError, SchemaOutdatedError, UnavailableError
+from archetype.errors import CorruptionError, InvalidInputError, SchemaOutdatedError, UnavailableError
 from archetype.store import schema
 
-__all__ = ["Database", "Mapper", "parse_url"]
+__all__ = ["Database", "Mapper", "Reading", "parse_url"]
 
 T = TypeVar("T")
 Mapper = Callable[[Connection], T]
@@ -73,6 +73,26 @@ class Database:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
         async with _translated(self.name), self._reader().connect() as connection:
             return await connection.run_sync(use)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[Reading]:
+        """Read one state of the database in many steps, whatever others write meanwhile.
+
+        Text of a SQLite file that is no UTF-8 is read all the same, with its bytes as lone surrogates.
+        """
+        async with _translated(self.name), self._open().connect() as connection:
+            if self.is_sqlite:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                driver.text_factory = _lenient_text
+                try:
+                    yield Reading(connection, self)
+                finally:
+                    driver.text_factory = str
+            else:
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+                yield Reading(connection, self)
 
     async def write(self, use: Mapper[T]) -> T:
         """Run a write as one transaction: all of it is durable when this returns, or none of it happened."""
@@ -201,6 +221,36 @@ class Database:
         return self._writer
 
 
+class Reading:
+    """One state of a database, for as long as its `Database.snapshot` is open."""
+
+    def __init__(self, connection: AsyncConnection, database: Database) -> None:
+        self._connection = connection
+        self._name = database.name
+        self.is_sqlite = database.is_sqlite
+
+    async def read(self, use: Mapper[T]) -> T:
+        """Run a read in this state and return its result.
+
+        Raises `CorruptionError` when the database finds itself damaged; a PostgreSQL then answers no more
+        in this state, a SQLite file goes on.
+        """
+        async with _translated(self._name):
+            return await self._connection.run_sync(use)
+
+    @asynccontextmanager
+    async def stream(
+        self, statement: sa.Select[Any], *, row_count: int
+    ) -> AsyncGenerator[AsyncIterator[Sequence[sa.Row[Any]]]]:
+        """Run a query and give its rows in parts of up to `row_count`; other reads may run in between."""
+        options = {"yield_per": row_count}
+        async with (
+            _translated(self._name),
+            self._connection.stream(statement, execution_options=options) as result,
+        ):
+            yield result.partitions()
+
+
 class _SqliteWriter:
     """The one thread that writes: a whole transaction is one hop to it, and none waits for another's lock."""
 
@@ -265,7 +315,7 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
 
 @asynccontextmanager
 async def _translated(name: str) -> AsyncGenerator[None]:
-    """Let only errors of our own kind out when the database cannot be reached or has no room."""
+    """Let only errors of our own kind out when the database is unreachable, has no room, or is damaged."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -274,7 +324,26 @@ async def _translated(name: str) -> AsyncGenerator[None]:
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
         msg = f"{name} cannot be reached: {error}"
         raise UnavailableError(msg, retry_after_s=1) from error
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        # What a cursor meets on its way comes as the driver's own error.
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not _is_damage(cause):
+            raise
+        msg = f"{name} is damaged: {cause}; restore it from a backup or another copy"
+        raise CorruptionError(msg) from error
 
 
 def _reason(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Tell whether the database says that its own files are broken."""
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith("XX")
+    return "malformed" in str(error) or "not a database" in str(error)
+
+
+def _lenient_text(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")

@@ -251,7 +251,9 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
         return BegunRun(answer, row)
     lease = _take_lease(world, run, now)
     row = _write_run(connection, run, row, from_tick=world.tick)
-    sealed = _seal(connection, world, lease, now=now, version=answer.version) if row.ticks_requested else None
+    # A run that goes on seals behind everything in the log; its command may stand far before that.
+    version = max(answer.version, world.head_version)
+    sealed = _seal(connection, world, lease, now=now, version=version) if row.ticks_requested else None
     return BegunRun(answer, row, world, lease, sealed)
 
 

@@ -1,0 +1,1 @@
+"""Checking everything that is stored against its hashes, and every row against the log."""

@@ -1,0 +1,229 @@
+"""Verifying: everything that a database holds, or a world with all that its past is made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from archetype.errors import CorruptionError, InvalidInputError, TickNotFoundError, WorldNotFoundError
+from archetype.log.payloads import is_world_name
+from archetype.service.verification.blobs import Blobs
+from archetype.service.verification.faults import (
+    FAULTS_MAX,
+    CheckedCommit,
+    FaultKind,
+    Findings,
+    VerifyReport,
+    place,
+)
+from archetype.service.verification.log import check_positions
+from archetype.service.verification.progress import OnProgress, Progress
+from archetype.service.verification.worlds import check_world
+from archetype.store import audit
+from archetype.store.audit import RawRow
+from archetype.store.database import Database, Reading
+from archetype.store.schema import ticks, worlds
+
+__all__ = ["verify"]
+
+_HASH_BYTES = 32
+
+
+async def verify(
+    database: Database,
+    world: str | None = None,
+    *,
+    expect: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> VerifyReport:
+    """Check all that is stored, or a world with the worlds of its lineage, as it is at this moment.
+
+    `world` is a name or an id, with `@TICK` behind it where another commit than the last is meant; archived
+    worlds go by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
+    whole past up to that tick is proven. Faults are reported, not raised; only the reference itself raises
+    `InvalidInputError`, `WorldNotFoundError` or `TickNotFoundError`.
+    """
+    expected = None if expect is None else _parse_hash(expect)
+    if expected is not None and world is None:
+        msg = "expect is the commit hash of one world; name it, as demo@120"
+        raise InvalidInputError(msg)
+    findings = Findings()
+    progress = Progress(on_progress)
+    commit: CheckedCommit | None = None
+    async with database.snapshot() as reading:
+        with suppress(_AnswersNoMore):
+            if world is None:
+                await _verify_all(reading, findings, progress)
+            else:
+                name, tick = _parse_reference(world)
+                lineage = await _lineage(reading, name)
+                commit = await _commit(reading, lineage, tick)
+                _compare_commit(commit, expected, findings)
+                await _verify_worlds(reading, lineage, findings, progress)
+    return findings.report(commit)
+
+
+async def _verify_worlds(
+    reading: Reading, rows: Sequence[RawRow], findings: Findings, progress: Progress
+) -> None:
+    """Check worlds, and of what is shared only that which they refer to."""
+    progress.event_count = sum(_number(each.head_version) for each in rows)
+    blobs = Blobs(reading, findings, progress)
+    for row in rows:
+        async with _damage_found(reading, findings, place(world=row.world_id)):
+            await check_world(reading, row, blobs=blobs, findings=findings, progress=progress)
+
+
+async def _verify_all(reading: Reading, findings: Findings, progress: Progress) -> None:
+    """Check table by table; what is damaged so that it cannot be read does not keep the rest from it."""
+    if reading.is_sqlite:
+        async with _damage_found(reading, findings, "file"):
+            for line in await reading.read(audit.integrity):
+                findings.add(FaultKind.DATABASE, "file", line)
+    blobs = Blobs(reading, findings, progress)
+    async with _damage_found(reading, findings, "log"):
+        progress.event_count = (await reading.read(audit.log_extent)).row_count
+        progress.page_count = await reading.read(audit.total_pages)
+        await check_positions(reading, findings)
+        await _check_orphans(reading, findings)
+    async with _damage_found(reading, findings, "pages, archetypes, programs"):
+        await blobs.check_all()
+    async with _damage_found(reading, findings, "worlds"):
+        for row in await reading.read(lambda connection: list(connection.execute(audit.select_worlds()))):
+            async with _damage_found(reading, findings, place(world=row.world_id)):
+                await check_world(reading, row, blobs=blobs, findings=findings, progress=progress)
+
+
+@asynccontextmanager
+async def _damage_found(reading: Reading, findings: Findings, where: str) -> AsyncGenerator[None]:
+    """Take in what the database itself says of its damage, and go on behind it if it still answers."""
+    try:
+        yield
+    except CorruptionError as error:
+        findings.add(FaultKind.DATABASE, where, error.message)
+        if not reading.is_sqlite:
+            raise _AnswersNoMore from error
+
+
+class _AnswersNoMore(Exception):  # noqa: N818  no fault of its own: the fault is in the findings
+    """The transaction is over, and with it the state that was read."""
+
+
+_KIND_OF_TABLE = {
+    "events": FaultKind.EVENT,
+    "ticks": FaultKind.TICK,
+    "snapshots": FaultKind.SNAPSHOT,
+    "runs": FaultKind.RUN,
+    "labels": FaultKind.LABEL,
+}
+
+
+async def _check_orphans(reading: Reading, findings: Findings) -> None:
+    found = await reading.read(lambda connection: audit.orphans(connection, limit=FAULTS_MAX))
+    for orphan in found:
+        what = f"is of world {orphan.key['world_id']}, which has no row"
+        if orphan.table == "events":
+            where = place(position=orphan.key["position"])
+            what += f"; so are {orphan.row_count - 1} behind it" if orphan.row_count > 1 else ""
+        elif orphan.table == "runs":
+            where = place(run=orphan.key["run_id"])
+        else:
+            parts = {_PART_OF_COLUMN.get(name, name): value for name, value in orphan.key.items()}
+            where = place(**parts)
+        findings.add(_KIND_OF_TABLE[orphan.table], where, what)
+
+
+_PART_OF_COLUMN = {"world_id": "world", "archetype_id": "archetype", "name": "label"}
+
+
+def _parse_reference(reference: str) -> tuple[str, int | None]:
+    """Take `name@120` apart."""
+    name, at, text = reference.partition("@")
+    if not at:
+        return name, None
+    if not (text.isascii() and text.isdigit()):
+        msg = f"{reference!r} names no tick: write a whole number from 0 behind the @, as demo@120"
+        raise InvalidInputError(msg)
+    return name, int(text)
+
+
+def _parse_hash(text: str) -> bytes:
+    try:
+        parsed = bytes.fromhex(text)
+    except ValueError:
+        parsed = b""
+    if len(parsed) != _HASH_BYTES or len(text) != 2 * _HASH_BYTES:
+        msg = f"{text!r:.80} is no commit hash; give all of its 64 hex digits"
+        raise InvalidInputError(msg)
+    return parsed
+
+
+async def _lineage(reading: Reading, reference: str) -> list[RawRow]:
+    """Return the rows of a world and of those that own its past, the oldest first, by what their rows say."""
+    world_id = _as_uuid(reference)
+    if world_id is not None:
+        row = await _world_row(reading, world_id)
+    else:
+        row = await _world_row(reading, name=reference) if is_world_name(reference) else None
+    if row is None:
+        msg = f"world {reference!r} does not exist; one that was removed goes by its id"
+        raise WorldNotFoundError(msg, world=reference)
+    chain = [row]
+    seen = {row.world_id}
+    while _number(row.fork_tick) >= 0 and row.parent_id is not None and row.parent_id not in seen:
+        parent_id = row.parent_id if isinstance(row.parent_id, UUID) else _as_uuid(str(row.parent_id))
+        parent = None if parent_id is None else await _world_row(reading, parent_id)
+        if parent is None:
+            break  # the check of the fork says so
+        chain.append(parent)
+        seen.add(parent.world_id)
+        row = parent
+    return chain[::-1]
+
+
+async def _world_row(
+    reading: Reading, world_id: UUID | None = None, name: str | None = None
+) -> RawRow | None:
+    statement = audit.select_worlds(world_id, name)
+    return await reading.read(lambda connection: connection.execute(statement).first())
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> int:
+    """A number out of a raw row, or -1."""
+    return value if type(value) is int else -1
+
+
+async def _commit(reading: Reading, lineage: list[RawRow], tick: int | None) -> CheckedCommit | None:
+    """Return the commit of a tick of the lineage's last world, by default its newest; None if it has none."""
+    last = _number(lineage[-1].committed_tick)
+    if tick is not None and tick > last:
+        msg = f"tick {tick} is not committed; the last one is {last}"
+        raise TickNotFoundError(msg, tick=tick, committed_tick=last)
+    chosen = last if tick is None else tick
+    owner = next(row for row in reversed(lineage) if row is lineage[0] or _number(row.fork_tick) < chosen)
+    world_id = audit.stored(worlds, lineage[-1]).values["world_id"]
+    statement = audit.select_ticks(audit.stored(worlds, owner).values["world_id"], chosen)
+    found = await reading.read(lambda connection: connection.execute(statement).first())
+    if found is None:
+        return CheckedCommit(world_id, chosen, None) if chosen >= 0 else None
+    value = audit.stored(ticks, found).values["commit_hash"]
+    return CheckedCommit(world_id, chosen, value if isinstance(value, bytes) else None)
+
+
+def _compare_commit(commit: CheckedCommit | None, expected: bytes | None, findings: Findings) -> None:
+    if expected is None:
+        return
+    if commit is None:
+        findings.add(FaultKind.COMMIT, "the world", f"has no tick yet, and so no commit {expected.hex()}")
+    elif commit.commit_hash != expected:
+        stands = "nothing" if commit.commit_hash is None else commit.commit_hash.hex()
+        what = f"the commit is {stands}, but {expected.hex()} was expected"
+        findings.add(FaultKind.COMMIT, place(world=commit.world_id, tick=commit.tick), what)

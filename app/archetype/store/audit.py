@@ -1,0 +1,338 @@
+"""Reading everything that is stored, in parts, and believing none of it: for checks.
+
+Rows come as they lie in their tables. `stored` then says what they hold, or which value has no business
+in its column: a SQLite file takes any type anywhere, and a damaged one may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from archetype.log.hashes import iso_utc
+from archetype.store import schema
+from archetype.store.database import Reading
+from archetype.store.schema import (
+    archetypes,
+    events,
+    labels,
+    log_head,
+    pages,
+    programs,
+    runs,
+    snapshots,
+    ticks,
+    worlds,
+)
+
+__all__ = [
+    "LogExtent",
+    "Orphan",
+    "RawRow",
+    "Stored",
+    "integrity",
+    "log_extent",
+    "log_heads",
+    "orphans",
+    "position_gaps",
+    "select_archetypes",
+    "select_command_hashes",
+    "select_labels",
+    "select_pages",
+    "select_programs",
+    "select_runs",
+    "select_snapshots",
+    "select_ticks",
+    "select_worlds",
+    "stored",
+    "stream_events",
+    "total_pages",
+]
+
+_EVENTS_PER_PART = 250
+_BATCH_BYTES_PER_PART = 16 * 1024 * 1024
+
+RawRow = Row[Any]
+
+
+class Stored(NamedTuple):
+    """What a row holds; `unreadable` names the columns whose values are not of their type, and stay raw."""
+
+    values: Mapping[str, Any]
+    unreadable: tuple[str, ...]
+
+
+def stored(table: sa.Table, row: RawRow, **apart: Any) -> Stored:
+    """Read the columns of `table` out of a raw row, and those that were read apart from it."""
+    values: dict[str, Any] = {}
+    unreadable: list[str] = []
+    for name, is_nullable, read in _COLUMNS[table.name]:
+        value = apart[name] if name in apart else getattr(row, name)
+        if value is None and is_nullable:
+            values[name] = None
+            continue
+        try:
+            values[name] = read(value)
+        except (ValueError, TypeError):
+            values[name] = value
+            unreadable.append(name)
+    return Stored(values, tuple(unreadable))
+
+
+Reader = Callable[[Any], Any]
+
+
+def _expect(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        msg = f"{type(value).__name__} where {kind.__name__} should stand"
+        raise TypeError(msg)
+    return value
+
+
+def _integer(value: Any) -> int:
+    return _expect(int, value)
+
+
+def _float(value: Any) -> float:
+    return _expect(float, value)
+
+
+def _text(value: Any) -> str:
+    _expect(str, value).encode("utf-8")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    return _expect(bytes, value)
+
+
+def _id(value: Any) -> UUID:
+    """Read an id in its one spelling: another would be an edit that the hashes do not see."""
+    if isinstance(value, UUID):
+        return value
+    parsed = UUID(_text(value))
+    if str(parsed) != value:
+        raise ValueError(value)
+    return parsed
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    parsed = datetime.fromisoformat(_text(value))
+    if iso_utc(parsed) != value:
+        raise ValueError(value)
+    return parsed
+
+
+_READERS: Sequence[tuple[type[sa.types.TypeEngine[Any]], Reader]] = (
+    (schema.Id, _id),
+    (schema.Moment, _moment),
+    (sa.Integer, _integer),
+    (sa.Float, _float),
+    (sa.String, _text),
+    (sa.LargeBinary, _bytes),
+)
+
+
+def _reader_of(column: sa.Column[Any]) -> Reader:
+    return next(read for kind, read in _READERS if isinstance(column.type, kind))
+
+
+_COLUMNS: Mapping[str, Sequence[tuple[str, bool, Reader]]] = {
+    table.name: [(column.name, bool(column.nullable), _reader_of(column)) for column in table.columns]
+    for table in schema.metadata.tables.values()
+}
+
+
+def _raw(*columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
+    """Columns as the driver gives them: a value that cannot be read must not end the whole query."""
+    return [sa.type_coerce(column, sa.types.NULLTYPE).label(column.name) for column in columns]
+
+
+def integrity(connection: Connection) -> list[str]:
+    """Let a SQLite file check itself, and return what it finds; the file is sound if that is nothing."""
+    found = connection.execute(sa.text("PRAGMA integrity_check(100)")).scalars().all()
+    return [line for line in found if line != "ok"]
+
+
+class LogExtent(NamedTuple):
+    """The first and last position of the log (0 if it is empty), and how many rows it has."""
+
+    first: int
+    last: int
+    row_count: int
+
+
+def log_extent(connection: Connection) -> LogExtent:
+    """Measure the log by its positions."""
+    position = events.c.position
+    statement = sa.select(
+        sa.func.coalesce(sa.func.min(position), 0),
+        sa.func.coalesce(sa.func.max(position), 0),
+        sa.func.count(),
+    )
+    return LogExtent(*connection.execute(statement.select_from(events)).one())
+
+
+def log_heads(connection: Connection) -> list[tuple[Any, Any]]:
+    """Return the rows of the counter, which should be one: its id and its position."""
+    return [(row.id, row.position) for row in connection.execute(sa.select(*_raw(*log_head.columns)))]
+
+
+def position_gaps(connection: Connection) -> list[tuple[int, int]]:
+    """Return the ranges (first, last) of positions that are missing in the middle of the log."""
+    before = sa.func.coalesce(sa.func.lag(events.c.position).over(order_by=events.c.position), 0)
+    numbered = sa.select(events.c.position, before.label("before")).subquery()
+    statement = sa.select(numbered).where(numbered.c.position > numbered.c.before + 1)
+    rows = connection.execute(statement.order_by(numbered.c.position))
+    return [(row.before + 1, row.position - 1) for row in rows]
+
+
+class Orphan(NamedTuple):
+    """A row, or for the log its first of several, of a world that has no row of its own."""
+
+    table: str
+    key: Mapping[str, Any]
+    row_count: int
+
+
+def orphans(connection: Connection, *, limit: int) -> list[Orphan]:
+    """Return the rows, up to `limit` of each table, whose world is missing."""
+    of_events = (
+        sa.select(
+            *_raw(events.c.world_id),
+            sa.func.min(events.c.position).label("position"),
+            sa.func.count().label("row_count"),
+        )
+        .where(_has_no_world(events))
+        .group_by(events.c.world_id)
+    )
+    found = [
+        Orphan("events", {"world_id": row.world_id, "position": row.position}, row.row_count)
+        for row in connection.execute(of_events.limit(limit))
+    ]
+    for table in (ticks, snapshots, runs, labels):
+        key = dict.fromkeys((table.c.world_id, *table.primary_key.columns))
+        statement = sa.select(*_raw(*key)).where(_has_no_world(table))
+        rows = connection.execute(statement.limit(limit)).mappings()
+        found.extend(Orphan(table.name, dict(row), 1) for row in rows)
+    return found
+
+
+def _has_no_world(table: sa.Table) -> sa.ColumnElement[bool]:
+    return ~sa.exists().where(worlds.c.world_id == table.c.world_id)
+
+
+async def stream_events(
+    reading: Reading, world_id: UUID
+) -> AsyncGenerator[list[tuple[RawRow, bytes | None]]]:
+    """Give a world's log in order of version: raw rows, each with its batch.
+
+    A part holds up to 250 rows, fewer where their batches come to more than 16 MiB.
+    """
+    plain = [column for column in events.columns if column.name != "batch"]
+    has_batch = events.c.batch.is_not(None).label("has_batch")
+    statement = (
+        sa.select(*_raw(*plain), has_batch)
+        .where(events.c.world_id == world_id)
+        .order_by(events.c.version, events.c.position)
+    )
+    async with reading.stream(statement, row_count=_EVENTS_PER_PART) as parts:
+        async for rows in parts:
+            part: list[tuple[RawRow, bytes | None]] = []
+            size_bytes = 0
+            for row in rows:
+                batch = await reading.read(_batch_at(row.position)) if row.has_batch else None
+                part.append((row, batch))
+                size_bytes += len(batch or b"")
+                if size_bytes > _BATCH_BYTES_PER_PART:
+                    yield part
+                    part, size_bytes = [], 0
+            yield part
+
+
+def _batch_at(position: int) -> Callable[[Connection], Any]:
+    statement = sa.select(*_raw(events.c.batch)).where(events.c.position == position)
+    return lambda connection: connection.scalar(statement)
+
+
+def select_worlds(world_id: UUID | None = None, name: str | None = None) -> sa.Select[Any]:
+    """Select the worlds, or one by its id, or the living one of a name."""
+    statement = sa.select(*_raw(*worlds.columns)).order_by(worlds.c.world_id)
+    if world_id is not None:
+        statement = statement.where(worlds.c.world_id == world_id)
+    if name is not None:
+        statement = statement.where(worlds.c.name == name, worlds.c.archived_at.is_(None))
+    return statement
+
+
+def select_ticks(world_id: UUID, tick: int | None = None) -> sa.Select[Any]:
+    """Select a world's ticks in order, or one of them, each with the log row at its position as `fact_…`."""
+    facts = [events.c[name] for name in ("world_id", "kind", "type", "tick", "payload")]
+    statement = (
+        sa.select(
+            *_raw(*ticks.columns),
+            *(sa.type_coerce(each, sa.types.NULLTYPE).label(f"fact_{each.name}") for each in facts),
+        )
+        .outerjoin(events, events.c.position == ticks.c.position)
+        .where(ticks.c.world_id == world_id)
+        .order_by(ticks.c.tick)
+    )
+    return statement if tick is None else statement.where(ticks.c.tick == tick)
+
+
+def select_command_hashes(world_id: UUID, from_tick: int) -> sa.Select[Any]:
+    """Select tick, version and hash of a world's commands from a tick on, as they are applied."""
+    return (
+        sa.select(*_raw(events.c.tick, events.c.version, events.c.hash))
+        .where(events.c.world_id == world_id, events.c.kind == "command", events.c.tick >= from_tick)
+        .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
+    )
+
+
+def select_snapshots(world_id: UUID) -> sa.Select[Any]:
+    """Select a world's snapshot rows by tick and archetype."""
+    return (
+        sa.select(*_raw(*snapshots.columns))
+        .where(snapshots.c.world_id == world_id)
+        .order_by(snapshots.c.tick, snapshots.c.archetype_id)
+    )
+
+
+def select_runs(world_id: UUID) -> sa.Select[Any]:
+    """Select a world's runs by id."""
+    return sa.select(*_raw(*runs.columns)).where(runs.c.world_id == world_id).order_by(runs.c.run_id)
+
+
+def select_labels(world_id: UUID) -> sa.Select[Any]:
+    """Select a world's own labels by name."""
+    return sa.select(*_raw(*labels.columns)).where(labels.c.world_id == world_id).order_by(labels.c.name)
+
+
+def select_pages(hashes: Collection[bytes] | None = None) -> sa.Select[Any]:
+    """Select pages by hash: all, or these."""
+    statement = sa.select(*_raw(*pages.columns)).order_by(pages.c.page_hash)
+    return statement if hashes is None else statement.where(pages.c.page_hash.in_(sorted(hashes)))
+
+
+def select_programs(hashes: Collection[bytes] | None = None) -> sa.Select[Any]:
+    """Select programs by hash: all, or these."""
+    statement = sa.select(*_raw(*programs.columns)).order_by(programs.c.code_hash)
+    return statement if hashes is None else statement.where(programs.c.code_hash.in_(sorted(hashes)))
+
+
+def select_archetypes(ids: Collection[bytes] | None = None) -> sa.Select[Any]:
+    """Select archetypes by id: all, or these."""
+    statement = sa.select(*_raw(*archetypes.columns)).order_by(archetypes.c.archetype_id)
+    return statement if ids is None else statement.where(archetypes.c.archetype_id.in_(sorted(ids)))
+
+
+def total_pages(connection: Connection) -> int:
+    """Count the pages."""
+    return connection.scalar(sa.select(sa.func.count()).select_from(pages)) or 0
