@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from archetype.core.config import WorldConfig
-from archetype.errors import InvalidInputError, TickNotFoundError, WorldNotFoundError
+from archetype.errors import InvalidInputError, LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import HashedEvent, commit_hash, event_digest
 from archetype.service.admission import CommandRequest
@@ -49,8 +49,18 @@ async def test_an_empty_database_is_sound(database):
         ("second", 3, 15, 4),
         ("second@2", 3, 15, 2),
         ("early", 1, 0, None),
+        ("demo@good", 1, 11, 1),
+        ("second@-2", 3, 15, 2),
     ],
-    ids=["a root", "a tick of it", "a fork of a fork", "a tick of its parent", "a fork without a past"],
+    ids=[
+        "a root",
+        "a tick of it",
+        "a fork of a fork",
+        "a tick of its parent",
+        "a fork without a past",
+        "a label",
+        "two ticks back",
+    ],
 )
 async def test_a_world_is_checked_with_its_lineage(rich_url, reference, worlds, ticks, tick):
     report = await check(rich_url, reference)
@@ -73,8 +83,8 @@ async def test_the_hash_that_is_kept_elsewhere_is_the_one_to_expect(rich_url):
 @pytest.mark.parametrize(
     ("world", "expect", "error"),
     [
-        ("demo@-1", None, InvalidInputError),
-        ("demo@good", None, InvalidInputError),
+        ("demo@-99", None, TickNotFoundError),
+        ("demo@nothing", None, LabelNotFoundError),
         ("demo@", None, InvalidInputError),
         ("demo@99", None, TickNotFoundError),
         ("nobody", None, WorldNotFoundError),

@@ -6,8 +6,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
-from archetype.errors import CorruptionError, InvalidInputError, TickNotFoundError, WorldNotFoundError
+from archetype.errors import (
+    CorruptionError,
+    InvalidInputError,
+    LabelNotFoundError,
+    TickNotFoundError,
+    WorldNotFoundError,
+)
+from archetype.log.lineage import Lineage
 from archetype.log.payloads import is_world_name
+from archetype.service.references import Reference
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import (
     FAULTS_MAX,
@@ -20,7 +28,8 @@ from archetype.service.verification.faults import (
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
 from archetype.service.verification.worlds import check_world
-from archetype.store import audit
+from archetype.service.worlds import as_uuid
+from archetype.store import audit, labels
 from archetype.store.audit import RawRow
 from archetype.store.database import Database, Reading
 from archetype.store.schema import ticks, worlds
@@ -39,10 +48,10 @@ async def verify(
 ) -> VerifyReport:
     """Check all that is stored, or a world with the worlds of its lineage, as it is at this moment.
 
-    `world` is a name or an id, with `@TICK` behind it where another commit than the last is meant; archived
-    worlds go by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
+    `world` is a reference, which names a tick where another commit than the last is meant; archived worlds go
+    by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
     whole past up to that tick is proven. Faults are reported, not raised; only the reference itself raises
-    `InvalidInputError`, `WorldNotFoundError` or `TickNotFoundError`.
+    `InvalidInputError` or `NotFoundError`.
     """
     expected = None if expect is None else _parse_hash(expect)
     if expected is not None and world is None:
@@ -56,9 +65,9 @@ async def verify(
             if world is None:
                 await _verify_all(reading, findings, progress)
             else:
-                name, tick = _parse_reference(world)
-                lineage = await _lineage(reading, name)
-                commit = await _commit(reading, lineage, tick)
+                named = Reference.parse(world)
+                lineage = await _lineage(reading, named.world)
+                commit = await _commit(reading, lineage, await _tick_of(reading, lineage, named))
                 _compare_commit(commit, expected, findings)
                 await _verify_worlds(reading, lineage, findings, progress)
     return findings.report(commit)
@@ -137,17 +146,6 @@ async def _check_orphans(reading: Reading, findings: Findings) -> None:
 _PART_OF_COLUMN = {"world_id": "world", "archetype_id": "archetype", "name": "label"}
 
 
-def _parse_reference(reference: str) -> tuple[str, int | None]:
-    """Take `name@120` apart."""
-    name, at, text = reference.partition("@")
-    if not at:
-        return name, None
-    if not (text.isascii() and text.isdigit()):
-        msg = f"{reference!r} names no tick: write a whole number from 0 behind the @, as demo@120"
-        raise InvalidInputError(msg)
-    return name, int(text)
-
-
 def _parse_hash(text: str) -> bytes:
     try:
         parsed = bytes.fromhex(text)
@@ -161,7 +159,7 @@ def _parse_hash(text: str) -> bytes:
 
 async def _lineage(reading: Reading, reference: str) -> list[RawRow]:
     """Return the rows of a world and of those that own its past, the oldest first, by what their rows say."""
-    world_id = _as_uuid(reference)
+    world_id = as_uuid(reference)
     if world_id is not None:
         row = await _world_row(reading, world_id)
     else:
@@ -172,7 +170,7 @@ async def _lineage(reading: Reading, reference: str) -> list[RawRow]:
     chain = [row]
     seen = {row.world_id}
     while _number(row.fork_tick) >= 0 and row.parent_id is not None and row.parent_id not in seen:
-        parent_id = row.parent_id if isinstance(row.parent_id, UUID) else _as_uuid(str(row.parent_id))
+        parent_id = row.parent_id if isinstance(row.parent_id, UUID) else as_uuid(str(row.parent_id))
         parent = None if parent_id is None else await _world_row(reading, parent_id)
         if parent is None:
             break  # the check of the fork says so
@@ -189,25 +187,37 @@ async def _world_row(
     return await reading.read(lambda connection: connection.execute(statement).first())
 
 
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _number(value: object) -> int:
     """A number out of a raw row, or -1."""
     return value if type(value) is int else -1
 
 
-async def _commit(reading: Reading, lineage: list[RawRow], tick: int | None) -> CheckedCommit | None:
-    """Return the commit of a tick of the lineage's last world, by default its newest; None if it has none."""
+async def _tick_of(reading: Reading, lineage: list[RawRow], named: Reference) -> int:
+    """Return the committed tick that a reference names, by default the newest; -1 before the first."""
     last = _number(lineage[-1].committed_tick)
-    if tick is not None and tick > last:
-        msg = f"tick {tick} is not committed; the last one is {last}"
-        raise TickNotFoundError(msg, tick=tick, committed_tick=last)
-    chosen = last if tick is None else tick
+    chosen = last if named.tick is None else named.tick
+    if named.back is not None:
+        chosen = last - named.back
+    if named.label is not None:
+        name = named.label
+        segments = Lineage([(_id(row), row.fork_tick) for row in reversed(lineage)]).segments
+        label = await reading.read(lambda connection: labels.find_inherited(connection, segments, name))
+        if label is None:
+            msg = f"world {named.world!r} has no label {name!r}; `archetype world labels` lists them"
+            raise LabelNotFoundError(msg, label=name)
+        chosen = label.tick
+    if chosen > last or (chosen < 0 and named.names_tick):
+        msg = f"tick {chosen} is not committed; the last one is {last}"
+        raise TickNotFoundError(msg, tick=chosen, committed_tick=last)
+    return chosen
+
+
+def _id(row: RawRow) -> UUID:
+    return row.world_id if isinstance(row.world_id, UUID) else UUID(str(row.world_id))
+
+
+async def _commit(reading: Reading, lineage: list[RawRow], chosen: int) -> CheckedCommit | None:
+    """Return the commit of a tick of the lineage's last world; None before its first."""
     owner = next(row for row in reversed(lineage) if row is lineage[0] or _number(row.fork_tick) < chosen)
     world_id = audit.stored(worlds, lineage[-1]).values["world_id"]
     statement = audit.select_ticks(audit.stored(worlds, owner).values["world_id"], chosen)
