@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archetype.cli import catalog, command, db, entity, query, serve, simulate, sql, world
+from archetype.cli import catalog, command, db, entity, label, query, serve, simulate, sql, world
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
 from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
@@ -49,6 +49,7 @@ def shared_options(
 
 
 serve.register(app)
+label.register(world.app)
 app.add_typer(world.app, name="world")
 simulate.register(app)
 query.register(app)
