@@ -73,7 +73,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     404: "The world, entity, label, tick or route does not exist.",
     405: "The route does not have this method.",
     406: "None of the accepted media types can be given.",
-    409: "The present state forbids it: a name or command id in use, a removed or busy world.",
+    409: "The present state forbids it: a name or command id in use, a removed or busy world, other code.",
     412: "The world is not at the version that If-Match names.",
     413: "Larger than a documented limit.",
     415: "The body's media type is not the one that this route reads.",
