@@ -18,12 +18,10 @@ def committed_range(world: WorldRow, from_tick: int | None = None, to_tick: int 
     before they begin, and `LimitExceededError` for more than `RANGE_TICKS_MAX`.
     """
     ticks = range(0 if from_tick is None else from_tick, world.tick if to_tick is None else to_tick)
-    if not 0 <= ticks.start <= world.tick or ticks.stop > world.tick:
-        msg = (
-            f"ticks {ticks.start} up to {ticks.stop} of world {world.name!r} are not all committed; "
-            f"from_tick and to_tick, which is left out of the range, go from 0 to {world.tick}"
-        )
-        raise TickNotFoundError(msg, from_tick=ticks.start, to_tick=ticks.stop, committed_tick=world.tick - 1)
+    for name, tick in (("from_tick", ticks.start), ("to_tick", ticks.stop)):
+        if not 0 <= tick <= world.tick:
+            msg = f"{name} {tick} lies outside the committed ticks of world {world.name!r}: 0 to {world.tick}"
+            raise TickNotFoundError(msg, tick=tick, committed_tick=world.committed_tick)
     if ticks.stop < ticks.start:
         msg = f"to_tick {ticks.stop} lies before from_tick {ticks.start}"
         raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
