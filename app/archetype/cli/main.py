@@ -14,6 +14,7 @@ from archetype.cli import (
     command,
     db,
     entity,
+    label,
     query,
     replay,
     retention,
@@ -62,6 +63,7 @@ def shared_options(
 
 
 serve.register(app)
+label.register(world.app)
 app.add_typer(world.app, name="world")
 retention.register(app, world.app)
 replay.register(world.app)
