@@ -43,7 +43,9 @@ def test_segments_cover_every_tick_once(fork_ticks):
 def trees(draw):
     """Worlds as (parent, fork tick), each forked from an earlier one; a fork may name any inherited tick."""
     size = draw(st.integers(1, 8))
-    return [None] + [(draw(st.integers(0, number - 1)), draw(st.integers(-1, 9))) for number in range(1, size)]
+    return [None] + [
+        (draw(st.integers(0, number - 1)), draw(st.integers(-1, 9))) for number in range(1, size)
+    ]
 
 
 def lineage_in(tree, number):

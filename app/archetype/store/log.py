@@ -15,16 +15,16 @@ from sqlalchemy.engine import Connection, Row
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
+from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
-from archetype.log.lineage import Segment
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
     "LogRow",
     "checked",
     "commands_of_tick",
-    "history",
+    "log_row",
     "pending",
     "pending_count",
     "record_facts",
@@ -33,10 +33,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """One row of the log as it is read, with what became of it."""
+    """One row of the log as it is read; a command that `history` reads has what became of it."""
 
     event: HashedEvent
     hash: bytes
+    status: CommandStatus | None = None
     reason: str | None = None
 
     @property
@@ -93,7 +94,7 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
         .where(events.c.world_id == world_id, events.c.tick == tick, events.c.kind == "command")
         .order_by(events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:
@@ -109,7 +110,7 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
         )
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
-    return [_log_row(row) for row in connection.execute(statement)]
+    return [log_row(row) for row in connection.execute(statement)]
 
 
 def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
@@ -122,41 +123,6 @@ def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) 
         events.c.type.in_(types),
     )
     return connection.scalar(statement) or 0
-
-
-def history(
-    connection: Connection, segments: Sequence[Segment], *, before_position: int | None, limit: int
-) -> list[LogRow]:
-    """Return the newest `limit` commands of a lineage below `before_position`, newest first, unchecked.
-
-    An ancestor contributes the commands that belong to the ticks it owns in this lineage, so those that it
-    accepted for later ticks are its own affair.
-    """
-    owned = [
-        sa.and_(
-            events.c.world_id == segment.world_id,
-            sa.true() if segment.to_tick is None else events.c.tick < segment.to_tick,
-        )
-        for segment in segments
-    ]
-    rejection = events.alias("rejection")
-    statement = (
-        sa.select(*events.columns, rejection.c.payload.label("rejection"))
-        .outerjoin(
-            rejection,
-            sa.and_(
-                rejection.c.world_id == events.c.world_id,
-                rejection.c.cause_id == events.c.event_id,
-                rejection.c.type == "command_rejected",
-            ),
-        )
-        .where(events.c.kind == "command", sa.or_(*owned))
-        .order_by(events.c.position.desc())
-        .limit(limit)
-    )
-    if before_position is not None:
-        statement = statement.where(events.c.position < before_position)
-    return [_log_row(row, row.rejection) for row in connection.execute(statement)]
 
 
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
@@ -172,7 +138,8 @@ def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
     return rows
 
 
-def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
+def log_row(row: Row[Any]) -> LogRow:
+    """Read a row that was selected with all columns of the log."""
     event = HashedEvent(
         position=row.position,
         world_id=row.world_id,
@@ -191,4 +158,4 @@ def _log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
         batch=row.batch,
         payload=row.payload,
     )
-    return LogRow(event, bytes(row.hash), rejection and json.loads(rejection)["reason"])
+    return LogRow(event, bytes(row.hash))
