@@ -73,7 +73,7 @@ def _differing_values(a: pa.Array, b: pa.Array, tolerance: float) -> Bools:
         return differs
     if pa.types.is_fixed_size_list(kind):
         items = differing(a.flatten(), b.flatten(), tolerance)
-        return items.reshape(len(a), kind.list_size).any(axis=1)
+        return np.logical_or.reduce(items.reshape(len(a), kind.list_size), axis=1)
     if pa.types.is_list(kind):
         return _differing_lists(a, b, tolerance)
     return pc.call_function("not_equal", [a, b]).to_numpy(zero_copy_only=False)
