@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import processes, worlds
+from bench import diffs, processes, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -20,6 +20,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "spawn": worlds.spawn,
     "commands": worlds.commands,
     "past": worlds.past,
+    "diff": diffs.diff,
     "server": processes.server,
     "http": processes.http,
 }

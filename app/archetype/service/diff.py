@@ -24,7 +24,7 @@ from archetype.service.table_diff import (
 )
 from archetype.service.value_diff import ChangedValue, compare_values, list_values
 from archetype.service.worlds import WorldService
-from archetype.store.command_diff import DifferingCommands, commands_only_in
+from archetype.store.command_diff import DifferingCommands, differing_commands
 from archetype.store.database import Database
 from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
@@ -183,19 +183,14 @@ class DiffService:
         after = 0 if base is None else base[1] + 1
         own_a, own_b = lineage_a.between(after, tick_a + 1), lineage_b.between(after, tick_b + 1)
 
-        def read(connection: Connection) -> tuple[_Side, _Side, DifferingCommands, DifferingCommands]:
+        def read(connection: Connection) -> tuple[_Side, _Side, tuple[DifferingCommands, DifferingCommands]]:
             side_a = _Side(a, tick_a, _tick_row(connection, a, lineage_a, tick_a))
             side_b = _Side(b, tick_b, _tick_row(connection, b, lineage_b, tick_b))
             if side_a.state_hash != side_b.state_hash:
                 side_a, side_b = _with_tables(connection, side_a), _with_tables(connection, side_b)
-            return (
-                side_a,
-                side_b,
-                commands_only_in(connection, own_a, own_b, limit),
-                commands_only_in(connection, own_b, own_a, limit),
-            )
+            return side_a, side_b, differing_commands(connection, own_a, own_b, limit)
 
-        side_a, side_b, commands_a, commands_b = await self._database.read(read)
+        side_a, side_b, (commands_a, commands_b) = await self._database.read(read)
         outcome = WorldDiff(
             a=side_a.describe(),
             b=side_b.describe(),

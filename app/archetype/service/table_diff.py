@@ -44,11 +44,17 @@ class Rows:
     @classmethod
     def at(cls, table: SnapshotRow, indices: Int64s) -> Rows:
         """Take rows by their ascending indices; each page of a column but its last one is full."""
-        pages = np.unique(indices // PAGE_ROWS)
-        starts = np.searchsorted(pages, indices // PAGE_ROWS) * PAGE_ROWS
-        held = sum(min(PAGE_ROWS, table.row_count - page * PAGE_ROWS) for page in pages.tolist())
-        is_all = len(indices) == held
-        return cls(table, pages.tolist(), None if is_all else starts + indices % PAGE_ROWS)
+        page = indices // PAGE_ROWS
+        is_first = np.diff(page, prepend=-1) > 0
+        whole = cls(table, page[is_first].tolist())
+        if len(indices) == whole.row_count:
+            return whole
+        return cls(table, whole.pages, (np.cumsum(is_first) - 1 - page) * PAGE_ROWS + indices)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the pages hold."""
+        return sum(min(PAGE_ROWS, self.table.row_count - page * PAGE_ROWS) for page in self.pages)
 
     def hashes(self, column: str) -> list[bytes]:
         """Return the pages of a column that must be read."""
@@ -208,8 +214,7 @@ def match_entities(regions: Sequence[Region], pages: Pages) -> Entities:
         if region.b is not None:
             only_b.append((region.b.table, ids_b[matched.only_b], rows_b[matched.only_b]))
         if region.a is not None and region.b is not None and region.columns and len(matched.both_a):
-            a = Rows.at(region.a.table, rows_a[matched.both_a])
-            b = Rows.at(region.b.table, rows_b[matched.both_b])
+            a, b = _chosen(region.a, rows_a, matched.both_a), _chosen(region.b, rows_b, matched.both_b)
             stayed.append(Pairs(ids_a[matched.both_a], a, b, region.columns))
     gone, come = Located.of(only_a), Located.of(only_b)
     matched = match_ids(gone.ids, come.ids)
@@ -229,12 +234,16 @@ def _active(rows: Rows | None, pages: Pages) -> tuple[Int64s, Int64s]:
     if rows is None or not rows.pages:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     ids = rows.column("entity_id", pages).to_numpy()
-    place = np.arange(len(ids))
-    indices = np.asarray(rows.pages)[place // PAGE_ROWS] * PAGE_ROWS + place % PAGE_ROWS
+    starts = [page * PAGE_ROWS for page in rows.pages]
+    indices = np.concatenate([np.arange(start, start + PAGE_ROWS) for start in starts])[: len(ids)]
     if "is_active" not in rows.table.pages:
         return ids, indices
     is_active = rows.column("is_active", pages).to_numpy(zero_copy_only=False)
     return ids[is_active], indices[is_active]
+
+
+def _chosen(rows: Rows, indices: Int64s, chosen: Int64s) -> Rows:
+    return rows if len(chosen) == rows.row_count else Rows.at(rows.table, indices[chosen])
 
 
 def _moved_pairs(a: Located, b: Located) -> Iterator[Pairs]:

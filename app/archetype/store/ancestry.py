@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from archetype.log.lineage import Segment
+from archetype.store.given import owned_ticks
 from archetype.store.schema import events, labels, snapshots, ticks, worlds
-from archetype.store.segments import owned_ticks
 from archetype.store.ticks import TickRow
 
 __all__ = ["LoggedTick", "WorldLink", "ticks_of", "world_links"]
@@ -94,7 +94,7 @@ class LoggedTick:
 
 def ticks_of(connection: Connection, segments: Sequence[Segment]) -> list[LoggedTick]:
     """Return the committed ticks of these segments, newest first."""
-    owned = owned_ticks(connection, segments, "owned")
+    owned = owned_ticks(connection, segments)
     is_stored = sa.exists().where(snapshots.c.world_id == ticks.c.world_id, snapshots.c.tick == ticks.c.tick)
     statement = (
         sa.select(

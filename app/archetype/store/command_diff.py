@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from archetype.log.lineage import Segment
+from archetype.store.given import given_rows, owned_ticks
 from archetype.store.schema import events
-from archetype.store.segments import owned_ticks
 
-__all__ = ["DifferingCommand", "DifferingCommands", "commands_only_in"]
+__all__ = ["DifferingCommand", "DifferingCommands", "differing_commands"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +47,37 @@ class DifferingCommands:
     first: Sequence[DifferingCommand]
 
 
-def commands_only_in(
-    connection: Connection, own: Sequence[Segment], other: Sequence[Segment], limit: int
-) -> DifferingCommands:
-    """Return the commands of some segments that others have not.
+_NONE = DifferingCommands(0, {}, ())
 
-    They have a command if one of theirs has the same id, type, payload, batch, due tick, priority and tick:
-    a command that was copied into a fork is the same command. The database compares; no batch is read.
+
+def differing_commands(
+    connection: Connection, a: Sequence[Segment], b: Sequence[Segment], limit: int
+) -> tuple[DifferingCommands, DifferingCommands]:
+    """Return the commands that only `a` has, and those that only `b` has.
+
+    Both have a command if it has the same id, type, payload, batch, due tick, priority and tick in both: one
+    that was copied into a fork is the same command. The database compares; no batch is read.
     """
-    if not own:
-        return DifferingCommands(0, {}, ())
-    source = _commands(owned_ticks(connection, own, "own"))
-    if other:
-        mine = source.with_only_columns(events.c.position, events.c.event_id).cte("mine")
-        theirs = _commands(owned_ticks(connection, other, "other")).cte("theirs")
-        shared = _shared(mine, theirs).cte("shared")
-        source = source.outerjoin(shared, shared.c.position == events.c.position).where(
-            shared.c.position.is_(None)
-        )
-    counted = source.with_only_columns(events.c.type, sa.func.count().label("commands")).group_by(
-        events.c.type
-    )
-    count_by_type = {row.type: row.commands for row in connection.execute(counted.order_by(events.c.type))}
-    listed = source.with_only_columns(*_LISTED, events.c.batch.is_not(None).label("has_batch"))
+    shared_a, shared_b = _shared(connection, a, b) if a and b else ((), ())
+    return _only(connection, a, shared_a, limit), _only(connection, b, shared_b, limit)
+
+
+def _only(
+    connection: Connection, segments: Sequence[Segment], shared: Sequence[int], limit: int
+) -> DifferingCommands:
+    if not segments:
+        return _NONE
+    commands = _commands(connection, segments)
+    if shared:
+        positions = [(position,) for position in shared]
+        given = given_rows(connection, {"position": sa.BigInteger}, positions, name="shared")
+        commands = commands.where(events.c.position.not_in(sa.select(given.c.position)))
+    counted = commands.with_only_columns(events.c.type, sa.func.count().label("commands"))
+    counted = counted.group_by(events.c.type).order_by(events.c.type)
+    count_by_type = {row.type: row.commands for row in connection.execute(counted)}
+    if not count_by_type:
+        return _NONE
+    listed = commands.with_only_columns(*_LISTED, events.c.batch.is_not(None).label("has_batch"))
     rows = connection.execute(listed.order_by(events.c.tick, events.c.version).limit(limit)).mappings()
     first = [_command(dict(row)) for row in rows]
     return DifferingCommands(sum(count_by_type.values()), count_by_type, first)
@@ -89,7 +98,8 @@ _LISTED = (
 )
 
 
-def _commands(owned: sa.FromClause) -> sa.Select[*tuple[Any, ...]]:
+def _commands(connection: Connection, segments: Sequence[Segment]) -> sa.Select[*tuple[Any, ...]]:
+    owned = owned_ticks(connection, segments)
     return (
         sa.select(events.c.position, events.c.event_id)
         .select_from(owned)
@@ -102,15 +112,43 @@ def _commands(owned: sa.FromClause) -> sa.Select[*tuple[Any, ...]]:
     )
 
 
-def _shared(mine: sa.CTE, theirs: sa.CTE) -> sa.Select[*tuple[Any, ...]]:
-    """Match by id first, which few commands share, so that few payloads and batches are compared."""
-    one, other = events.alias("one"), events.alias("twin")
+def _shared(
+    connection: Connection, a: Sequence[Segment], b: Sequence[Segment]
+) -> tuple[list[int], list[int]]:
+    """Return the positions of the commands that both have, on either side.
+
+    Few have an id in common, so that few contents are compared. One pass over the ids finds them: a join
+    of both sides would take what plan the statistics of the moment suggest.
+    """
+    sides = [
+        _commands(connection, segments).add_columns(sa.literal(number).label("side"))
+        for number, segments in enumerate((a, b))
+    ]
+    every = sa.union_all(*sides).subquery("every")
+    counted = sa.select(
+        every,
+        sa.func.min(every.c.side).over(partition_by=every.c.event_id).label("first_side"),
+        sa.func.max(every.c.side).over(partition_by=every.c.event_id).label("last_side"),
+    ).subquery("counted")
+    common = sa.select(counted).where(counted.c.first_side != counted.c.last_side)
+    found: dict[UUID, tuple[list[int], list[int]]] = {}
+    for row in connection.execute(common):
+        found.setdefault(row.event_id, ([], []))[row.side].append(row.position)
+    pairs = [pair for positions in found.values() for pair in product(*positions)]
+    if not pairs:
+        return [], []
+    same = connection.execute(_same_content(connection, pairs)).all()
+    return [row.a for row in same], [row.b for row in same]
+
+
+def _same_content(connection: Connection, pairs: Sequence[tuple[int, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    given = given_rows(connection, {"a": sa.BigInteger, "b": sa.BigInteger}, pairs, name="pairs")
+    one, other = events.alias("one"), events.alias("other")
     contents = ("type", "payload", "batch", "due_tick", "priority", "tick")
     return (
-        sa.select(mine.c.position)
-        .join(theirs, theirs.c.event_id == mine.c.event_id)
-        .join(one, one.c.position == mine.c.position)
-        .join(other, other.c.position == theirs.c.position)
+        sa.select(given.c.a, given.c.b)
+        .join(one, one.c.position == given.c.a)
+        .join(other, other.c.position == given.c.b)
         .where(*(one.c[name].is_not_distinct_from(other.c[name]) for name in contents))
     )
 

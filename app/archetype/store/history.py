@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from archetype.log.command import QUEUED_TYPES, CommandStatus
 from archetype.log.facts import FactType
 from archetype.log.lineage import Lineage
+from archetype.store.given import TICK_MAX, owned_ticks
 from archetype.store.log import LogRow, log_row
 from archetype.store.schema import events, ticks, worlds
-from archetype.store.segments import TICK_MAX, owned_ticks
 
 __all__ = ["EVERY_COMMAND", "HistoryFilter", "history"]
 
@@ -62,7 +62,7 @@ def history(
     start, size = 0, 1
     while start < len(segments) and len(found) < limit:
         count = limit - len(found)
-        owned = owned_ticks(connection, segments[start : start + size], "owned")
+        owned = owned_ticks(connection, segments[start : start + size])
         positions = _newest(connection, owned, conditions, count)
         found += _rows(connection, positions, committed_tick)
         start, size = start + size, size * _GROWTH
