@@ -263,3 +263,19 @@ async def test_the_commands_that_differ(services, differ):
     assert [each.type for each in (await differ.diff(a, 2, b, 2, limit=1)).commands_a.first] == ["message"]
     itself = await differ.diff(a, 0, a, 2)
     assert (itself.commands_a.count, itself.commands_b.count) == (0, 4)
+
+
+async def test_bulk_commands_of_one_id_are_the_same_only_with_the_same_rows(services, differ):
+    a = await a_world(services)
+    b = await fork(services, a, "what-if")
+    same_id, edited_id = new_id(), new_id()
+    for world, x in ((a, 1.0), (b, 2.0)):
+        for command_id, value in ((same_id, 0.0), (edited_id, x)):
+            batch = encode_batch(pa.table({"position__x": [value]}))
+            await services.command_service.submit(
+                world.world_id, CommandRequest("spawn", {}, id=command_id, batch=batch)
+            )
+    found = await differ.diff(await advance(services, a), 1, await advance(services, b), 1)
+    for commands in (found.commands_a, found.commands_b):
+        spawns = [(each.command_id, each.has_batch) for each in commands.first if each.type == "spawn"]
+        assert spawns == [(edited_id, True)]
