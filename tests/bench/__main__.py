@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import history, processes, verification, worlds
+from bench import diffs, history, processes, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -25,6 +25,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "fork": history.fork,
     "replay": history.replay,
     "verify": verification.verify,
+    "diff": diffs.diff,
     "server": processes.server,
     "http": processes.http,
 }

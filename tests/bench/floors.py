@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import daft
+import numpy as np
 import pyarrow as pa
 from daft import col
 
@@ -153,5 +154,35 @@ async def insert_two_rows_s(url: str) -> float:
     session = await asyncpg.connect(url)
     await session.execute("CREATE TABLE floor_row (data TEXT)")
     duration = await timed_async(lambda: session.execute(statement), repeat=50)
+    await session.close()
+    return duration
+
+
+async def compare_pages_s(
+    url: str, pairs: Sequence[tuple[bytes | None, bytes | None]], *, repeat: int
+) -> float:
+    """Return how long the driver takes to read pairs of pages by name, and NumPy to compare their bytes."""
+    names = list({name for pair in pairs for name in pair if name is not None})
+
+    def compare(pages: dict[bytes, bytes]) -> None:
+        for one, other in pairs:
+            a, b = (np.frombuffer(pages.get(name or b"", b""), dtype=np.uint8) for name in (one, other))
+            shared = min(len(a), len(b))
+            np.flatnonzero(a[:shared] != b[:shared])
+
+    if url.startswith("sqlite"):
+        connection = sqlite_connection(url)
+        places = ", ".join("?" * len(names))
+        select = f"SELECT page_hash, data FROM pages WHERE page_hash IN ({places})"
+        duration = timed(lambda: compare(dict(connection.execute(select, names).fetchall())), repeat=repeat)
+        connection.close()
+        return duration
+    session = await asyncpg.connect(url)
+    select = "SELECT page_hash, data FROM pages WHERE page_hash = ANY($1)"
+
+    async def work() -> None:
+        compare({row["page_hash"]: row["data"] for row in await session.fetch(select, names)})
+
+    duration = await timed_async(work, repeat=repeat)
     await session.close()
     return duration

@@ -8,7 +8,7 @@ from archetype.core.bulk import encode_batch
 from archetype.core.component import Component
 from archetype.core.config import WorldConfig
 from archetype.core.processor import AsyncProcessor
-from archetype.errors import EntityNotFoundError, InvalidInputError, TickNotFoundError
+from archetype.errors import EntityNotFoundError, LimitExceededError, TickNotFoundError
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
@@ -142,10 +142,10 @@ async def test_ticks_that_are_not_there_are_errors(services):
 
 
 async def test_a_range_has_a_limit(services, monkeypatch):
-    monkeypatch.setattr("archetype.service.entities.TICKS_MAX", 2)
+    monkeypatch.setattr("archetype.service.ranges.RANGE_TICKS_MAX", 2)
     world_id = await world_of(services, 1)
     await submit(services, world_id, ("spawn", {"components": [spark(20)]}))
     await run(services, world_id, 3)
     assert len(await history(services, 1, to_tick=2)) == 2
-    with pytest.raises(InvalidInputError, match="3 ticks are asked for, 2 are allowed"):
+    with pytest.raises(LimitExceededError, match="3 ticks are asked for, at most 2"):
         await history(services, 1)

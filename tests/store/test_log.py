@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
 from archetype.store.append import NewCommand, Status, append
-from archetype.store.log import checked, commands_of_tick, history
+from archetype.store.log import checked, commands_of_tick
 from archetype.store.schema import events, log_head
-from archetype.store.worlds import NewWorld, archive, create, find, lineage
+from archetype.store.worlds import NewWorld, archive, create, find
 
 
 async def make_world(database, name=None) -> UUID:
@@ -246,33 +246,3 @@ async def test_postgres_refuses_to_write_the_log_under_another_isolation(postgre
     with pytest.raises(Exception, match="READ COMMITTED only"):
         await database.write(write)
     await database.close()
-
-
-async def test_history_follows_the_lineage_and_pages_backwards(database):
-    parent_id = await make_world(database)
-    commands = [NewCommand(new_id(), parent_id, "custom", f'{{"n":{n}}}', due_tick=n) for n in range(4)]
-    await database.write(lambda connection: append(connection, [commands]))
-    fork_id = new_id()
-    fork = NewWorld(
-        fork_id,
-        "fork",
-        1,
-        "{}",
-        NewCommand(fork_id, fork_id, "fork_world", "{}"),
-        parent_id=parent_id,
-        fork_tick=1,
-    )
-    await database.write(lambda connection: create(connection, fork))
-    mine = NewCommand(new_id(), fork_id, "custom", '{"n":10}')
-    await database.write(lambda connection: append(connection, [[mine]]))
-    segments = (await database.read(lambda connection: lineage(connection, fork_id))).segments
-
-    async def page(before):
-        return await database.read(
-            lambda connection: history(connection, segments, before_position=before, limit=2)
-        )
-
-    newest = await page(None)
-    assert [row.event.type for row in newest] == ["custom", "fork_world"]
-    older = await page(newest[-1].event.position)
-    assert [row.payload.get("n") for row in older] == [1, 0]

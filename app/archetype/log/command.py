@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from archetype.errors import FieldFault, PayloadError
 from archetype.log import payloads
 
-__all__ = ["RULES", "Command", "CommandRule", "CommandType", "check_payload", "parse_type_name"]
+__all__ = [
+    "QUEUED_TYPES",
+    "RULES",
+    "Command",
+    "CommandRule",
+    "CommandStatus",
+    "CommandType",
+    "check_payload",
+    "parse_type_name",
+]
 
 
 class CommandType(StrEnum):
@@ -72,6 +81,17 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.STEP: CommandRule(payloads.Step, queued=False),
     CommandType.RUN: CommandRule(payloads.Run, queued=False),
 }
+
+QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
+"""The types whose commands wait in the log for their tick."""
+
+
+class CommandStatus(StrEnum):
+    """What became of an accepted command; one that acts at once is applied as soon as it is in the log."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    REJECTED = "rejected"
 
 
 class Command(BaseModel):

@@ -59,12 +59,38 @@ class Lineage:
         """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
         return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id
 
-    def between(self, from_tick: int, to_tick: int) -> list[Stretch]:
-        """Return whose ticks `from_tick` <= t < `to_tick` are, in order."""
-        stretches: list[Stretch] = []
+    def between(self, from_tick: int, to_tick: int | None = None) -> list[Segment]:
+        """Return the segments that hold the ticks `from_tick` <= t < `to_tick`, cut to them, oldest first."""
+        found: list[Segment] = []
         for segment in self.segments:
             start = max(segment.from_tick, from_tick)
-            end = to_tick if segment.to_tick is None else min(segment.to_tick, to_tick)
-            if start < end:
-                stretches.append(Stretch(segment.world_id, start, end))
-        return stretches
+            end = _earlier(segment.to_tick, to_tick)
+            if end is None or start < end:
+                found.append(Segment(segment.world_id, start, end))
+        return found
+
+    def stretches(self, from_tick: int, to_tick: int) -> list[Stretch]:
+        """Return whose ticks `from_tick` <= t < `to_tick` are, in order."""
+        return [
+            Stretch(each.world_id, each.from_tick, to_tick if each.to_tick is None else each.to_tick)
+            for each in self.between(from_tick, to_tick)
+        ]
+
+    def merge_base(self, tick: int, other: Lineage, other_tick: int) -> tuple[UUID, int] | None:
+        """Return the last tick that this past up to `tick` shares with another, and the world that owns it.
+
+        Both ticks are inclusive. None where the pasts share no tick.
+        """
+        ends = {segment.world_id: segment.to_tick for segment in other.segments}
+        for segment in reversed(self.segments):
+            if segment.world_id in ends:
+                end = _earlier(segment.to_tick, ends[segment.world_id])
+                last = min(tick, other_tick) if end is None else min(tick, other_tick, end - 1)
+                if last >= segment.from_tick:
+                    return segment.world_id, last
+        return None
+
+
+def _earlier(end: int | None, other: int | None) -> int | None:
+    """Return the smaller of two ends, of which None is open."""
+    return other if end is None else end if other is None else min(end, other)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
-__all__ = ["SizedCache"]
+__all__ = ["PageCache", "SizedCache", "page_cache"]
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -49,3 +49,14 @@ class SizedCache(Generic[Key, Value]):
             while self._size_bytes > self._limit_bytes:
                 _, dropped = self._values.popitem(last=False)
                 self._size_bytes -= self._size_of(dropped)
+
+
+PageCache = SizedCache[bytes, bytes]
+"""Pages by their hashes."""
+
+PAGE_CACHE_BYTES = 64 * 1024 * 1024
+
+
+def page_cache() -> PageCache:
+    """Return an empty cache of pages, to be shared by those who read them."""
+    return SizedCache(PAGE_CACHE_BYTES, len)

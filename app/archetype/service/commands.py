@@ -12,7 +12,7 @@ from uuid import UUID
 from archetype.core.component import Component
 from archetype.core.hooks import Hooks, OnComponentAdded, OnComponentRemoved, OnDespawn, OnSpawn
 from archetype.errors import ArchetypeError
-from archetype.log.command import RULES, Command, CommandType
+from archetype.log.command import QUEUED_TYPES, Command, CommandStatus, CommandType
 from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.answers import refusal
 from archetype.service.appender import Appender
@@ -20,12 +20,11 @@ from archetype.service.worlds import WorldService
 from archetype.store import log
 from archetype.store.append import Answer, NewCommand, Status
 from archetype.store.database import Database
+from archetype.store.history import EVERY_COMMAND, HistoryFilter, history
 
 __all__ = ["CommandService", "HistoryEntry", "Receipt"]
 
 THREAD_COMMANDS_MIN = 1_000
-
-QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
 
 
 class Receipt(NamedTuple):
@@ -55,12 +54,17 @@ class Receipt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """A command of the log: `applied_tick` is the tick it belongs to; `reason` says why it was rejected."""
+    """A command of the log: `applied_tick` is the tick it belongs to; `reason` says why it was rejected.
+
+    `world_id` is the world in whose log it stands: the one that was asked for, or an ancestor.
+    """
 
     command: Command
+    world_id: UUID
     position: int
     applied_tick: int
     first_entity_id: int | None
+    status: CommandStatus
     reason: str | None
 
 
@@ -157,15 +161,22 @@ class CommandService:
                     pass
 
     async def history(
-        self, world_id: UUID, *, before_position: int | None = None, limit: int = 100
+        self,
+        world_id: UUID,
+        *,
+        before_position: int | None = None,
+        limit: int = 100,
+        wanted: HistoryFilter = EVERY_COMMAND,
     ) -> list[HistoryEntry]:
-        """Return the newest commands of a world's whole lineage, the oldest of them first.
+        """Return the newest wanted commands of a world's whole lineage, the oldest of them first.
 
         `before_position` continues a listing further into the past.
         """
-        segments = (await self._worlds.lineage(world_id)).segments
+        lineage = await self._worlds.lineage(world_id)
         rows = await self._database.read(
-            lambda connection: log.history(connection, segments, before_position=before_position, limit=limit)
+            lambda connection: history(
+                connection, lineage, before_position=before_position, limit=limit, wanted=wanted
+            )
         )
         return [_entry(row) for row in reversed(log.checked(rows))]
 
@@ -204,4 +215,12 @@ def _entry(row: log.LogRow) -> HistoryEntry:
         version=event.schema_version,
         seq=event.version,
     )
-    return HistoryEntry(command, event.position, event.tick, event.first_entity_id, row.reason)
+    return HistoryEntry(
+        command=command,
+        world_id=event.world_id,
+        position=event.position,
+        applied_tick=event.tick,
+        first_entity_id=event.first_entity_id,
+        status=row.status or CommandStatus.APPLIED,
+        reason=row.reason,
+    )

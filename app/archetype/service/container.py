@@ -9,8 +9,11 @@ from typing import Self
 
 from archetype.core.execute import configure_daft
 from archetype.errors import InvalidInputError
+from archetype.service.ancestry import AncestryService
 from archetype.service.appender import Appender
+from archetype.service.cache import page_cache
 from archetype.service.commands import CommandService
+from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.labels import LabelService
 from archetype.service.queries import QueryService
@@ -40,7 +43,10 @@ class ServiceContainer:
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
         self.entity_service = EntityService(self.database, self.world_service, self.state_service)
-        self.query_service = QueryService(self.database, self.world_service, self.state_service)
+        self.ancestry_service = AncestryService(self.database, self.world_service)
+        pages = page_cache()
+        self.diff_service = DiffService(self.database, self.world_service, self.state_service.state, pages)
+        self.query_service = QueryService(self.database, self.world_service, self.state_service, pages)
 
     async def open(self) -> None:
         """Make sure that the schema is there: an empty SQLite file gets it, any other database must have it.

@@ -20,18 +20,19 @@ from archetype.log.lineage import Stretch
 from archetype.log.pages import decode_page
 from archetype.service.cache import SizedCache
 from archetype.service.projection import EMPTY_STATE, Snapshot
+from archetype.service.ranges import committed_range
 from archetype.service.states import StateService
 from archetype.service.values import json_value
 from archetype.service.worlds import WorldService
 from archetype.store.database import Database
-from archetype.store.log import LogRow, checked, commands_of_entity
+from archetype.store.history import commands_of_entity
+from archetype.store.log import LogRow, checked
 from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshots_between
 from archetype.store.ticks import TickRow, tick_rows
 from archetype.store.worlds import WorldRow
 
 __all__ = ["EntityCommand", "EntityMoment", "EntityService"]
 
-TICKS_MAX = 10_000
 TICKS_AT_ONCE = 64
 """Ticks whose pages are in memory at once."""
 
@@ -100,19 +101,19 @@ class EntityService:
     ) -> list[EntityMoment]:
         """Return the entity after each tick `from_tick` <= t < `to_tick` in which it was there, in order.
 
-        Only the pages that hold it are read; ticks without a snapshot are computed again. Raises
-        `TickNotFoundError` for ticks that are not committed, `InvalidInputError` for more than 10,000, and
-        `EntityNotFoundError` when it was there in none.
+        Only the pages that hold it are read; ticks without a snapshot are computed again. Raises as
+        `committed_range` does for ticks that are not committed or too many, and `EntityNotFoundError` when
+        it was there in none.
         """
-        start, end = self._worlds.committed_range(world, from_tick, to_tick, limit=TICKS_MAX)
-        stretches = (await self._worlds.lineage(world.world_id)).between(start, end)
+        ticks = committed_range(world, from_tick, to_tick)
+        stretches = (await self._worlds.lineage(world.world_id)).stretches(ticks.start, ticks.stop)
         commands = await self._commands(stretches, entity_id)
         moments: list[EntityMoment] = []
         for stretch in stretches:
             for part in stretch.parts(TICKS_AT_ONCE):
                 moments.extend(await self._part(world, part, entity_id, commands))
         if not moments:
-            where = f"world {world.name!r} in the ticks from {start} to {end - 1}"
+            where = f"world {world.name!r} in the ticks from {ticks.start} to {ticks.stop - 1}"
             msg = f"entity {entity_id} is not in {where}"
             raise EntityNotFoundError(msg, entity_id=entity_id)
         return moments

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from archetype.core.archetype import Archetype
 from archetype.core.state import WorldState
 from archetype.errors import EntityNotFoundError, TickNotFoundError
-from archetype.service.cache import SizedCache
+from archetype.service.cache import PageCache
 from archetype.service.frames import TableSlice, flat_table, json_rows
 from archetype.service.projection import EMPTY_STATE, active_only, decode_column
 from archetype.service.states import StateService
@@ -26,8 +26,6 @@ from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
 
 __all__ = ["EntityState", "QueryService", "Selection", "WorldSnapshot"]
-
-PAGE_CACHE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,13 @@ class EntityState:
 class QueryService:
     """Reads states; the newest comes from memory where this process holds it, any other from its pages."""
 
-    def __init__(self, database: Database, worlds: WorldService, states: StateService) -> None:
+    def __init__(
+        self, database: Database, worlds: WorldService, states: StateService, pages: PageCache
+    ) -> None:
         self._database = database
         self._worlds = worlds
         self._states = states
-        self._pages: SizedCache[bytes, bytes] = SizedCache(PAGE_CACHE_BYTES, len)
+        self._pages = pages
 
     async def select(self, world: WorldRow, tick: int, selection: Selection) -> list[TableSlice]:
         """Return the selected rows after a tick, one slice per archetype, in order of archetype id."""

@@ -11,6 +11,7 @@ from uuid import UUID
 from archetype.log.lineage import Lineage
 from archetype.service.program import CodeChange
 from archetype.service.projection import PagedColumn, PagedTable, Projection
+from archetype.service.ranges import committed_range
 from archetype.service.replay import Replayer
 from archetype.service.states import OnTick, StateService
 from archetype.service.values import json_value
@@ -85,17 +86,17 @@ class ReplayService:
     ) -> ReplayReport:
         """Compute committed ticks again, by default all, with the loaded code, up to the first that differs.
 
-        `on_tick` hears of each by its number. Raises `TickNotFoundError` for ticks that are not committed,
-        and `CodeNotLoadedError` where a processor is not loaded.
+        `on_tick` hears of each by its number. Raises as `committed_range` does for ticks that are not
+        committed, and `CodeNotLoadedError` where a processor is not loaded.
         """
-        start, end = self._worlds.committed_range(world, from_tick, to_tick)
+        ticks = committed_range(world, from_tick, to_tick, is_limited=False)
         lineage = await self._worlds.lineage(world.world_id)
         replayer = Replayer(self._database, self._worlds.live(world.world_id).resources, allows_changes=True)
-        before = await self._states.projection(world, start - 1)
+        before = await self._states.projection(world, ticks.start - 1)
         changes: dict[str, CodeChange] = {}
         compared = skipped = 0
         divergence: Divergence | None = None
-        async for row in self._states.rows(lineage, start, end):
+        async for row in self._states.rows(lineage, ticks.start, ticks.stop):
             recorded = await replayer.read(before, row)
             if not recorded.program.is_deterministic:
                 before = await self._states.projection(world, row.tick)
@@ -110,7 +111,9 @@ class ReplayService:
                 await on_tick(row.tick)
             if divergence is not None:
                 break
-        return ReplayReport(world.world_id, start, end, compared, skipped, list(changes.values()), divergence)
+        return ReplayReport(
+            world.world_id, ticks.start, ticks.stop, compared, skipped, list(changes.values()), divergence
+        )
 
     async def _describe(self, lineage: Lineage, row: TickRow, computed: Projection) -> Divergence:
         recorded = await self._states.stored(lineage.owner_of(row.tick), row.tick)

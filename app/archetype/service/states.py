@@ -116,7 +116,7 @@ class StateService:
 
         Raises `CorruptionError` that names the first one which is missing.
         """
-        for stretch in lineage.between(from_tick, to_tick):
+        for stretch in lineage.stretches(from_tick, to_tick):
             for part in stretch.parts(TICKS_PER_READ):
                 rows = await self._database.read(partial(tick_rows, stretch=part))
                 for tick, row in zip_longest(range(part.from_tick, part.to_tick), rows):

@@ -246,25 +246,6 @@ class WorldService:
         msg = f"tick {tick} of world {world.name!r} is not committed; {known}"
         raise TickNotFoundError(msg, tick=tick, committed_tick=last)
 
-    def committed_range(
-        self, world: store.WorldRow, from_tick: int | None, to_tick: int | None, *, limit: int | None = None
-    ) -> tuple[int, int]:
-        """Return committed ticks `from_tick` <= t < `to_tick`, by default all; at most `limit` of them.
-
-        Raises `TickNotFoundError` where some of them are not committed, `InvalidInputError` for too many.
-        """
-        start, end = from_tick or 0, world.tick if to_tick is None else to_tick
-        if not 0 <= start <= end <= world.tick:
-            msg = (
-                f"the ticks from {start} to {end} (not included) of world {world.name!r} are not all "
-                f"committed; those are 0 to {world.tick}"
-            )
-            raise TickNotFoundError(msg, tick=end, committed_tick=world.committed_tick)
-        if limit is not None and end - start > limit:
-            msg = f"{end - start} ticks are asked for, {limit} are allowed at once; ask for them in parts"
-            raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
-        return start, end
-
     async def find(self, reference: str | UUID) -> store.WorldRow:
         """Return the live world of that name or id; `WorldNotFoundError` says which ones to look at.
 
@@ -296,7 +277,7 @@ class WorldService:
 
     async def counts(self, world: store.WorldRow, from_tick: int, to_tick: int) -> list[TickCounts]:
         """Count a world's entities after each committed tick `from_tick` <= t < `to_tick`, in order."""
-        stretches = (await self.lineage(world.world_id)).between(from_tick, to_tick)
+        stretches = (await self.lineage(world.world_id)).stretches(from_tick, to_tick)
         return await self._database.read(
             lambda connection: tick_counts(connection, stretches, self._archetypes)
         )

@@ -10,15 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Row
 
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
+from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
-from archetype.log.lineage import Segment, Stretch
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -26,10 +25,8 @@ __all__ = [
     "LogRow",
     "Waiting",
     "checked",
-    "commands_of_entity",
     "commands_of_tick",
     "copy_waiting",
-    "history",
     "log_row",
     "pending",
     "pending_count",
@@ -39,10 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """One row of the log as it is read, with what became of it."""
+    """One row of the log as it is read; a command that `history` reads has what became of it."""
 
     event: HashedEvent
     hash: bytes
+    status: CommandStatus | None = None
     reason: str | None = None
 
     @property
@@ -68,14 +66,6 @@ _ADVANCE = (
     sa.update(log_head)
     .values(position=log_head.c.position + sa.bindparam("count"))
     .returning(log_head.c.position)
-)
-
-
-_REJECTION = events.alias("rejection")
-_IS_REJECTED = sa.and_(
-    _REJECTION.c.world_id == events.c.world_id,
-    _REJECTION.c.cause_id == events.c.event_id,
-    _REJECTION.c.type == "command_rejected",
 )
 
 
@@ -215,67 +205,6 @@ def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) 
     return connection.scalar(statement) or 0
 
 
-def history(
-    connection: Connection, segments: Sequence[Segment], *, before_position: int | None, limit: int
-) -> list[LogRow]:
-    """Return the newest `limit` commands of a lineage below `before_position`, newest first, unchecked.
-
-    An ancestor contributes the commands that belong to the ticks it owns in this lineage, so those that it
-    accepted for later ticks are its own affair.
-    """
-    owned = [
-        sa.and_(
-            events.c.world_id == segment.world_id,
-            sa.true() if segment.to_tick is None else events.c.tick < segment.to_tick,
-        )
-        for segment in segments
-    ]
-    statement = (
-        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
-        .outerjoin(_REJECTION, _IS_REJECTED)
-        .where(events.c.kind == "command", sa.or_(*owned))
-        .order_by(events.c.position.desc())
-        .limit(limit)
-    )
-    if before_position is not None:
-        statement = statement.where(events.c.position < before_position)
-    return [log_row(row, row.rejection) for row in connection.execute(statement)]
-
-
-def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int) -> list[LogRow]:
-    """Return the commands of a stretch that may concern an entity, in their order, unchecked.
-
-    Those that name it, the last spawn at or before its id, and bulk updates, whose rows only their batch
-    names.
-    """
-    own = (events.c.world_id == stretch.world_id, events.c.kind == "command")
-    within = (events.c.tick >= stretch.from_tick, events.c.tick < stretch.to_tick)
-    spawned = sa.select(sa.func.max(events.c.first_entity_id)).where(
-        *own, events.c.type == "spawn", events.c.first_entity_id <= entity_id
-    )
-    statement = (
-        sa.select(*events.columns, _REJECTION.c.payload.label("rejection"))
-        .outerjoin(_REJECTION, _IS_REJECTED)
-        .where(
-            *own,
-            *within,
-            sa.or_(
-                events.c.first_entity_id == spawned.scalar_subquery(),
-                _payload_integer(connection, "entity_id") == entity_id,
-                sa.and_(events.c.type == "update", events.c.batch.is_not(None)),
-            ),
-        )
-        .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
-    )
-    return [log_row(row, row.rejection) for row in connection.execute(statement)]
-
-
-def _payload_integer(connection: Connection, field: str) -> sa.ColumnElement[Any]:
-    if connection.dialect.name == "postgresql":
-        return sa.cast(sa.cast(events.c.payload, postgresql.JSONB)[field].astext, sa.BigInteger)
-    return sa.func.json_extract(events.c.payload, f"$.{field}")
-
-
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
     """Return the rows if each matches its hash; `CorruptionError` names the first position that does not.
 
@@ -289,8 +218,8 @@ def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
     return rows
 
 
-def log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
-    """Read a row of `events`, with the payload of its rejection if there is one."""
+def log_row(row: Row[Any]) -> LogRow:
+    """Read a row that was selected with all columns of the log."""
     event = HashedEvent(
         position=row.position,
         world_id=row.world_id,
@@ -309,4 +238,4 @@ def log_row(row: Row[Any], rejection: str | None = None) -> LogRow:
         batch=row.batch,
         payload=row.payload,
     )
-    return LogRow(event, bytes(row.hash), rejection and json.loads(rejection)["reason"])
+    return LogRow(event, bytes(row.hash))

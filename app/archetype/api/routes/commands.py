@@ -20,7 +20,7 @@ from archetype.api.schemas.commands import (
     ReceiptResponse,
 )
 from archetype.api.submitting import Submitter
-from archetype.log.command import RULES
+from archetype.log.command import CommandStatus
 from archetype.service.commands import HistoryEntry
 from archetype.service.container import ServiceContainer
 from archetype.store.worlds import WorldRow
@@ -89,7 +89,7 @@ class CommandRoutes(Controller):
         found = await services.world_service.find(world)
         entries, headers = await _page(services, found, "commands", limit, before)
         return Response(
-            [CommandEntry.of(entry, is_pending=_is_pending(entry, found)) for entry in entries],
+            [CommandEntry.of(entry, is_pending=entry.status is CommandStatus.PENDING) for entry in entries],
             headers=headers,
         )
 
@@ -126,7 +126,3 @@ async def _page(
     page = entries[-limit:]
     older = f"/worlds/{world.world_id}/{route}?before={page[0].position}&limit={limit}"
     return page, {"Link": f'<{older}>; rel="next"'}
-
-
-def _is_pending(entry: HistoryEntry, world: WorldRow) -> bool:
-    return RULES[entry.command.type].queued and entry.applied_tick > world.committed_tick

@@ -1,0 +1,57 @@
+"""Rows that a caller gives a statement to join: a few parameters, however many rows there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection
+
+from archetype.log.lineage import Segment
+from archetype.store.schema import Id
+
+__all__ = ["TICK_MAX", "given_rows", "owned_ticks"]
+
+TICK_MAX = 2**63 - 1
+"""Where an open segment ends: beyond every tick."""
+
+GivenType = type[Id] | type[sa.BigInteger]
+
+
+def given_rows(
+    connection: Connection,
+    columns: Mapping[str, GivenType],
+    rows: Sequence[Sequence[UUID | int]],
+    *,
+    name: str,
+) -> sa.FromClause:
+    """Return these rows as a table `name`, whose columns have these types; no value is null."""
+    if connection.dialect.name == "postgresql":
+        # Unlike a JSON document, arrays tell the planner how many rows there are.
+        arrays = [
+            sa.bindparam(None, [row[place] for row in rows], postgresql.ARRAY(kind))
+            for place, kind in enumerate(columns.values())
+        ]
+        typed = [sa.column(label, kind) for label, kind in columns.items()]
+        return sa.func.unnest(*arrays).table_valued(*typed, name=name).render_derived()
+    document = json.dumps(rows, default=str)
+    each = sa.func.json_each(sa.bindparam(None, document, sa.Text)).table_valued("value")
+    values: list[sa.ColumnElement[Any]] = [
+        sa.cast(sa.func.json_extract(each.c.value, f"$[{place}]"), kind).label(label)
+        for place, (label, kind) in enumerate(columns.items())
+    ]
+    return sa.select(*values).subquery(name)
+
+
+def owned_ticks(connection: Connection, segments: Sequence[Segment]) -> sa.FromClause:
+    """Return segments as a table of world_id, from_tick and to_tick; an open end is `TICK_MAX`."""
+    columns: dict[str, GivenType] = {"world_id": Id, "from_tick": sa.BigInteger, "to_tick": sa.BigInteger}
+    rows = [
+        (each.world_id, each.from_tick, TICK_MAX if each.to_tick is None else each.to_tick)
+        for each in segments
+    ]
+    return given_rows(connection, columns, rows, name="owned")
