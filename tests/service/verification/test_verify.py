@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from archetype.core.config import WorldConfig
-from archetype.errors import InvalidInputError, TickNotFoundError, WorldNotFoundError
+from archetype.errors import InvalidInputError, LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import HashedEvent, commit_hash, event_digest
 from archetype.service.admission import CommandRequest
@@ -46,11 +46,21 @@ async def test_an_empty_database_is_sound(database):
     [
         ("demo", 1, 11, 10),
         ("demo@4", 1, 11, 4),
+        ("demo@-1", 1, 11, 9),
+        ("second@good", 3, 15, 1),
         ("second", 3, 15, 4),
         ("second@2", 3, 15, 2),
         ("early", 1, 0, None),
     ],
-    ids=["a root", "a tick of it", "a fork of a fork", "a tick of its parent", "a fork without a past"],
+    ids=[
+        "a root",
+        "a tick of it",
+        "the last but one",
+        "an inherited label",
+        "a fork of a fork",
+        "a tick of its parent",
+        "a fork without a past",
+    ],
 )
 async def test_a_world_is_checked_with_its_lineage(rich_url, reference, worlds, ticks, tick):
     report = await check(rich_url, reference)
@@ -73,9 +83,11 @@ async def test_the_hash_that_is_kept_elsewhere_is_the_one_to_expect(rich_url):
 @pytest.mark.parametrize(
     ("world", "expect", "error"),
     [
-        ("demo@-1", None, InvalidInputError),
-        ("demo@good", None, InvalidInputError),
         ("demo@", None, InvalidInputError),
+        ("demo@1.5", None, InvalidInputError),
+        ("demo@gone", None, LabelNotFoundError),
+        ("demo@-11", None, TickNotFoundError),
+        ("early@-0", None, TickNotFoundError),
         ("demo@99", None, TickNotFoundError),
         ("nobody", None, WorldNotFoundError),
         ("removed", None, WorldNotFoundError),

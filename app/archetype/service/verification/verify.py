@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from uuid import UUID
 
-from archetype.errors import CorruptionError, InvalidInputError, TickNotFoundError, WorldNotFoundError
-from archetype.log.payloads import is_world_name
+from archetype.errors import CorruptionError, InvalidInputError
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import (
     FAULTS_MAX,
@@ -19,11 +17,11 @@ from archetype.service.verification.faults import (
 )
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
+from archetype.service.verification.scope import find_scope
 from archetype.service.verification.worlds import check_world
 from archetype.store import audit
 from archetype.store.audit import RawRow
 from archetype.store.database import Database, Reading
-from archetype.store.schema import ticks, worlds
 
 __all__ = ["verify"]
 
@@ -39,10 +37,10 @@ async def verify(
 ) -> VerifyReport:
     """Check all that is stored, or a world with the worlds of its lineage, as it is at this moment.
 
-    `world` is a name or an id, with `@TICK` behind it where another commit than the last is meant; archived
+    `world` is a reference as `demo` or `demo@120`, which may name another commit than the last; archived
     worlds go by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
-    whole past up to that tick is proven. Faults are reported, not raised; only the reference itself raises
-    `InvalidInputError`, `WorldNotFoundError` or `TickNotFoundError`.
+    whole past up to that tick is proven. Faults are reported, not raised; only a reference that names
+    nothing raises `InvalidInputError` or `NotFoundError`.
     """
     expected = None if expect is None else _parse_hash(expect)
     if expected is not None and world is None:
@@ -56,11 +54,10 @@ async def verify(
             if world is None:
                 await _verify_all(reading, findings, progress)
             else:
-                name, tick = _parse_reference(world)
-                lineage = await _lineage(reading, name)
-                commit = await _commit(reading, lineage, tick)
+                scope = await find_scope(reading, world)
+                commit = scope.commit
                 _compare_commit(commit, expected, findings)
-                await _verify_worlds(reading, lineage, findings, progress)
+                await _verify_worlds(reading, scope.rows, findings, progress)
     return findings.report(commit)
 
 
@@ -68,7 +65,7 @@ async def _verify_worlds(
     reading: Reading, rows: Sequence[RawRow], findings: Findings, progress: Progress
 ) -> None:
     """Check worlds, and of what is shared only that which they refer to."""
-    progress.event_count = sum(_number(each.head_version) for each in rows)
+    progress.event_count = sum(each.head_version for each in rows if type(each.head_version) is int)
     blobs = Blobs(reading, findings, progress)
     for row in rows:
         async with _damage_found(reading, findings, place(world=row.world_id)):
@@ -137,17 +134,6 @@ async def _check_orphans(reading: Reading, findings: Findings) -> None:
 _PART_OF_COLUMN = {"world_id": "world", "archetype_id": "archetype", "name": "label"}
 
 
-def _parse_reference(reference: str) -> tuple[str, int | None]:
-    """Take `name@120` apart."""
-    name, at, text = reference.partition("@")
-    if not at:
-        return name, None
-    if not (text.isascii() and text.isdigit()):
-        msg = f"{reference!r} names no tick: write a whole number from 0 behind the @, as demo@120"
-        raise InvalidInputError(msg)
-    return name, int(text)
-
-
 def _parse_hash(text: str) -> bytes:
     try:
         parsed = bytes.fromhex(text)
@@ -157,65 +143,6 @@ def _parse_hash(text: str) -> bytes:
         msg = f"{text!r:.80} is no commit hash; give all of its 64 hex digits"
         raise InvalidInputError(msg)
     return parsed
-
-
-async def _lineage(reading: Reading, reference: str) -> list[RawRow]:
-    """Return the rows of a world and of those that own its past, the oldest first, by what their rows say."""
-    world_id = _as_uuid(reference)
-    if world_id is not None:
-        row = await _world_row(reading, world_id)
-    else:
-        row = await _world_row(reading, name=reference) if is_world_name(reference) else None
-    if row is None:
-        msg = f"world {reference!r} does not exist; one that was removed goes by its id"
-        raise WorldNotFoundError(msg, world=reference)
-    chain = [row]
-    seen = {row.world_id}
-    while _number(row.fork_tick) >= 0 and row.parent_id is not None and row.parent_id not in seen:
-        parent_id = row.parent_id if isinstance(row.parent_id, UUID) else _as_uuid(str(row.parent_id))
-        parent = None if parent_id is None else await _world_row(reading, parent_id)
-        if parent is None:
-            break  # the check of the fork says so
-        chain.append(parent)
-        seen.add(parent.world_id)
-        row = parent
-    return chain[::-1]
-
-
-async def _world_row(
-    reading: Reading, world_id: UUID | None = None, name: str | None = None
-) -> RawRow | None:
-    statement = audit.select_worlds(world_id, name)
-    return await reading.read(lambda connection: connection.execute(statement).first())
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _number(value: object) -> int:
-    """A number out of a raw row, or -1."""
-    return value if type(value) is int else -1
-
-
-async def _commit(reading: Reading, lineage: list[RawRow], tick: int | None) -> CheckedCommit | None:
-    """Return the commit of a tick of the lineage's last world, by default its newest; None if it has none."""
-    last = _number(lineage[-1].committed_tick)
-    if tick is not None and tick > last:
-        msg = f"tick {tick} is not committed; the last one is {last}"
-        raise TickNotFoundError(msg, tick=tick, committed_tick=last)
-    chosen = last if tick is None else tick
-    owner = next(row for row in reversed(lineage) if row is lineage[0] or _number(row.fork_tick) < chosen)
-    world_id = audit.stored(worlds, lineage[-1]).values["world_id"]
-    statement = audit.select_ticks(audit.stored(worlds, owner).values["world_id"], chosen)
-    found = await reading.read(lambda connection: connection.execute(statement).first())
-    if found is None:
-        return CheckedCommit(world_id, chosen, None) if chosen >= 0 else None
-    value = audit.stored(ticks, found).values["commit_hash"]
-    return CheckedCommit(world_id, chosen, value if isinstance(value, bytes) else None)
 
 
 def _compare_commit(commit: CheckedCommit | None, expected: bytes | None, findings: Findings) -> None:
