@@ -59,6 +59,20 @@ async def lite(sqlite_app):
         yield client
 
 
+@pytest.fixture
+async def restarted(database_url: str):
+    """A client of a second server over the database, which knows only the code that is loaded now."""
+
+    @asynccontextmanager
+    async def opened_again() -> AsyncIterator[httpx.AsyncClient]:
+        async with opened(database_url) as app:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client
+
+    return opened_again
+
+
 async def make_world(client: httpx.AsyncClient) -> str:
     """Make the world `demo`, with a mover that has id 1, and return the world's id."""
     world = (await client.post("/worlds", json={"name": "demo", "seed": 7})).json()["world_id"]
@@ -90,6 +104,31 @@ def problem(response: httpx.Response, status: int, code: str) -> dict:
     assert document["title"]
     assert document["detail"]
     return document
+
+
+PUSH = """
+from daft import col
+from archetype import AsyncProcessor
+from archetype.examples.movement import Position
+
+class Push(AsyncProcessor):
+    components = (Position,)
+
+    async def process(self, df, **kwargs):
+        return df.with_column("position__y", col("position__y") + {by})
+"""
+
+
+@pytest.fixture
+def define():
+    """Define the processor `Push` anew, as in a server that was started again with an edited module."""
+
+    def defined(by: float) -> type:
+        scope = {"__name__": "edited"}
+        exec(PUSH.format(by=by), scope)
+        return scope["Push"]
+
+    return defined
 
 
 @pytest.fixture(name="problem")

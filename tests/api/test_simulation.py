@@ -55,8 +55,37 @@ async def test_a_world_s_processors(http, world) -> None:
             "parameters": {},
             "module": "archetype.examples.movement",
             "is_loaded": True,
+            "is_current": True,
         }
     ]
+
+
+async def test_changed_code_runs_once_it_has_replaced_the_recorded(
+    http, world, define, restarted, problem
+) -> None:
+    """409 until then, with nothing sealed; the log says from which tick on the new code ran."""
+    kept = [define(1.0)]
+    await http.post("/worlds/demo/commands", json={"type": "add_processor", "payload": {"processor": "Push"}})
+    await http.post("/worlds/demo/step")
+    kept.append(define(100.0))
+    async with restarted() as server:
+        document = problem(await server.post("/worlds/demo/step"), 409, "code_changed")
+        assert document["name"] == "Push"
+        assert document["recorded"] != document["loaded"]
+        processors = (await server.get("/worlds/demo/processors")).json()
+        assert [(each["name"], each["is_current"]) for each in processors] == [
+            ("MovementProcessor", True),
+            ("Push", False),
+        ]
+        replace = {"type": "replace_processor", "payload": {"processor": "Push"}}
+        replaced = await server.post("/worlds/demo/commands", json=replace)
+        assert (replaced.status_code, replaced.json()["tick"]) == (202, 1), "tick 1 was not sealed"
+        assert (await server.post("/worlds/demo/step")).status_code == 200
+        at = [(await server.get(f"/worlds/demo@{tick}/entities/1")).json() for tick in range(2)]
+        assert [each["components"]["Position"]["y"] for each in at] == [1.0, 101.0]
+        assert (await server.get("/worlds/demo/processors")).json()[1]["is_current"] is True
+        history = (await server.get("/worlds/demo/history")).json()
+        assert [each["applied_tick"] for each in history if each["type"] == "replace_processor"] == [1]
 
 
 async def test_a_stopping_server_answers_503(lite, sqlite_app, lite_world, problem, monkeypatch) -> None:

@@ -19,7 +19,9 @@ async def test_a_world_is_made_and_read_by_name_and_id(http) -> None:
     assert body["parent_id"] is None
     assert set(body) == {
         "world_id", "name", "tick", "entity_count", "parent_id", "fork_tick", "version", "seed", "created_at",
+        "snapshots",
     }  # fmt: skip
+    assert body["snapshots"] == 1
     by_name, by_id = await http.get("/worlds/demo"), await http.get(f"/worlds/{body['world_id']}")
     assert by_name.json() == by_id.json() == body
     assert by_name.headers["etag"] == f'"{body["version"]}"'
@@ -92,3 +94,96 @@ async def test_a_fork_with_a_key_is_made_once(http, world) -> None:
     first = (await http.post("/worlds/demo/fork", headers=key)).json()
     again = (await http.post("/worlds/demo/fork", headers=key)).json()
     assert UUID(first["world_id"]) == UUID(again["world_id"]) == UUID(key["Idempotency-Key"])
+
+
+async def test_a_world_is_configured(http, world, problem) -> None:
+    """When its states are stored; the log has the change, a retry makes no second one."""
+    assert (await http.post("/worlds", json={"name": "rare", "snapshots": "needed"})).json()[
+        "snapshots"
+    ] == "needed"
+    key = {"Idempotency-Key": "every tenth"}
+    for _ in range(2):
+        changed = await http.patch("/worlds/demo", json={"snapshots": 10}, headers=key)
+        assert (changed.status_code, changed.json()["snapshots"]) == (200, 10)
+        assert changed.headers["etag"] == f'"{changed.json()["version"]}"'
+    assert (await http.get("/worlds/demo")).json() == changed.json()
+    assert (await http.post("/worlds/demo/fork", json={"name": "alike"})).json()["snapshots"] == 10
+    kinds = [each["type"] for each in (await http.get("/worlds/demo/commands")).json()]
+    assert kinds.count("configure_world") == 1
+    refused = await http.patch("/worlds/demo", json={"snapshots": "often"})
+    assert problem(refused, 422, "invalid_input")["errors"] == [
+        {"path": "snapshots", "message": "must be a number of ticks from 1 to 1000000, or 'needed'"}
+    ]
+    problem(await http.patch("/worlds/demo", json={}), 422, "invalid_input")
+    problem(await http.patch("/worlds/nowhere", json={"snapshots": 1}), 404, "world_not_found")
+
+
+async def test_a_fork_begins_where_a_reference_says(http, world, problem) -> None:
+    """A tick, a way back or a label behind the @; a tick beside it must be the same."""
+    await http.post("/worlds/demo/run", json={"num_steps": 5})
+    await http.post("/worlds/demo@1/labels", json={"name": "early"})
+    forked = {
+        reference: (await http.post(f"/worlds/{reference}/fork")).json()["fork_tick"]
+        for reference in ("demo", "demo@2", "demo@-1", "demo@early", f"{world}@early")
+    }
+    assert forked == {"demo": 4, "demo@2": 2, "demo@-1": 3, "demo@early": 1, f"{world}@early": 1}
+    assert (await http.post("/worlds/demo@2/fork", json={"tick": 2})).json()["fork_tick"] == 2
+    problem(await http.post("/worlds/demo@2/fork", json={"tick": 3}), 422, "invalid_input")
+    problem(await http.post("/worlds/demo@2/fork", json={"tick": -1}), 422, "invalid_input")
+    problem(await http.post("/worlds/demo@5/fork"), 404, "tick_not_found")
+    problem(await http.post("/worlds/demo@late/fork"), 404, "label_not_found")
+    bare = (await http.post("/worlds/demo/fork", json={"tick": -1})).json()
+    assert (bare["fork_tick"], bare["tick"], bare["entity_count"]) == (-1, 0, 0)
+
+
+async def test_many_forks_are_made_at_once_or_none(http, world, problem) -> None:
+    """A list in the order of their numbers, each with the next seed; a retry makes no more."""
+    await http.post("/worlds/demo/step")
+    key = {"Idempotency-Key": str(uuid4())}
+    asked = {"name": "try", "count": 3, "seed": 50}
+    made = await http.post("/worlds/demo/fork", json=asked, headers=key)
+    assert made.status_code == 201
+    assert [(each["name"], each["seed"]) for each in made.json()] == [
+        ("try-1", 50),
+        ("try-2", 51),
+        ("try-3", 52),
+    ]
+    again = await http.post("/worlds/demo/fork", json=asked, headers=key)
+    assert (again.status_code, again.json()) == (201, made.json())
+    problem(await http.post("/worlds/demo/fork", json={"name": "try", "count": 4}), 409, "name_taken")
+    assert len((await http.get("/worlds")).json()) == 4
+    other = await http.post("/worlds/demo/fork", json={"name": "other"}, headers=key)
+    problem(other, 409, "command_conflict")
+    assert len((await http.post("/worlds/demo/fork", json={"count": 1})).json()) == 1
+
+
+async def test_a_fork_takes_what_waits_where_it_is_asked_to(http, world) -> None:
+    """Its first step applies what the parent's next one does."""
+    await http.post("/worlds/demo/step")
+    await http.post("/worlds/demo/entities", json={"components": [{"type": "Position"}]})
+    bodies = {"with": {"include_pending": True}, "without": {}}
+    for name, body in bodies.items():
+        await http.post("/worlds/demo/fork", json={"name": name, **body})
+        await http.post(f"/worlds/{name}/step")
+    counted = [(await http.get(f"/worlds/{name}")).json()["entity_count"] for name in bodies]
+    assert counted == [2, 1]
+
+
+async def test_the_past_takes_no_commands(http, world, problem) -> None:
+    """A reference to a tick is refused wherever the world itself is meant."""
+    await http.post("/worlds/demo/run", json={"num_steps": 2})
+    step = await http.post("/worlds/demo@0/step")
+    assert "names a tick" in problem(step, 422, "invalid_input")["detail"]
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/run"),
+        ("GET", "/history"),
+        ("GET", "/commands"),
+        ("GET", "/processors"),
+        ("GET", "/labels"),
+        ("DELETE", "/labels/base"),
+        ("DELETE", "/entities/1"),
+    ):
+        refused = await http.request(method, f"/worlds/{world}@0{path}")
+        assert problem(refused, 422, "invalid_input")["errors"][0]["path"] == "world", path

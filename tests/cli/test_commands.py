@@ -52,6 +52,41 @@ def test_worlds_are_made_listed_inspected_forked_and_removed(archetype, peopled)
     assert archetype("world", "inspect", fork["name"]).code == 4
 
 
+def test_forks_begin_where_they_are_told_and_come_in_numbers(archetype, peopled):
+    """At a reference's tick, with a seed, with what waits; many at once are a list."""
+    archetype("entity", "spawn", peopled, "-c", POSITION)
+    fork = archetype("world", "fork", f"{peopled}@-1", "--name", f"{peopled}-a", "--seed", 9).json
+    assert (fork["fork_tick"], fork["seed"]) == (1, 9)
+    archetype("world", "fork", peopled, "--name", f"{peopled}-b", "--include-pending")
+    assert archetype("step", f"{peopled}-b").json["commands_applied"] == 1
+    many = archetype("world", "fork", f"{peopled}@0", "--name", f"{peopled}-c", "--count", 3).json
+    assert [(each["name"], each["fork_tick"]) for each in many] == [
+        (f"{peopled}-c-{number}", 0) for number in (1, 2, 3)
+    ]
+    assert archetype("world", "fork", f"{peopled}@1", "--tick", 2).code == 2
+
+
+def test_ticks_are_labelled(archetype, peopled):
+    """A label stands for its tick until it is removed."""
+    assert archetype("world", "label", f"{peopled}@1", "base").json["tick"] == 1
+    assert archetype("world", "label", peopled, "first", "--tick", 0).json["tick"] == 0
+    assert [each["name"] for each in archetype("world", "labels", peopled).json] == ["first", "base"]
+    assert archetype("query", f"{peopled}@base").json["tick"] == 1
+    assert archetype("world", "label", peopled, "base").code == 5
+    assert archetype("world", "unlabel", peopled, "base").out == ""
+    assert archetype("world", "unlabel", peopled, "base").code == 4
+    assert archetype("query", f"{peopled}@base").code == 4
+
+
+def test_when_states_are_stored_is_set(archetype):
+    """At birth and later: a number or `needed`; the server says what is neither."""
+    name = f"w-{uuid4().hex[:8]}"
+    assert archetype("world", "create", name, "--snapshots", 10).json["snapshots"] == 10
+    assert archetype("world", "configure", name, "--snapshots", "needed").json["snapshots"] == "needed"
+    assert archetype("world", "configure", name, "--snapshots", "often").code == 2
+    assert archetype("world", "configure", name).code == 2
+
+
 def test_seed_era_options_are_accepted(archetype):
     """--uri and --namespace say nothing to a database, and break no script."""
     name = f"w-{uuid4().hex[:8]}"
@@ -103,6 +138,37 @@ def test_state_and_components_are_queried(archetype, peopled):
         {"entity_id": "1", "tick": "2", "position__x": "2.5", "position__y": "2.75"}
     ]
     assert archetype("query", peopled, "--tick", 99).code == 4
+
+
+def test_a_reference_names_a_tick(archetype, peopled):
+    """Wherever something is read; the past takes no commands."""
+    assert archetype("query", f"{peopled}@0").json == archetype("query", peopled, "--tick", 0).json
+    then = archetype("entity", "inspect", f"{peopled}@-2", 1).json
+    assert then == archetype("entity", "inspect", peopled, 1, "--tick", 0).json
+    failed = archetype("step", f"{peopled}@0")
+    assert (failed.code, failed.err.count("\n")) == (2, 1)
+    assert "names a tick" in failed.err
+    assert archetype("query", f"{peopled}@0", "--tick", 1).code == 2
+
+
+def test_ranges_are_queried_and_counted(archetype, peopled):
+    """Rows of each tick, half-open; bounds beyond the world's are refused."""
+    ranged = ("query", peopled, "--from", 1, "--to", 3)
+    found = archetype(*ranged, "--types", "Position").json
+    assert (found["from_tick"], found["to_tick"]) == (1, 3)
+    assert [(row["tick"], row["Position"]["x"]) for row in found["rows"]] == [(1, 2.0), (2, 2.5)]
+    text = archetype(*ranged, "-o", "csv").out
+    assert [row["tick"] for row in csv.DictReader(io.StringIO(text))] == ["1", "2"]
+    assert [each["tick"] for each in archetype(*ranged, "--entity", 9).json["states"]] == [1, 2]
+    assert archetype("query", peopled, "--to", 1).json["states"][0]["entities"] == {
+        "1": ["Position", "Velocity"]
+    }
+    assert archetype(*ranged, "--tick", 1).code == 2
+    assert archetype("query", peopled, "--from", 9).code == 4
+    counts = archetype("world", "counts", peopled).json
+    assert [(each["tick"], each["entity_count"]) for each in counts] == [(0, 1), (1, 1), (2, 1)]
+    assert len(archetype("world", "counts", peopled, "--from", 1, "--to", 2).json) == 1
+    assert archetype("world", "counts", peopled, "--to", 4).code == 4
 
 
 def test_history_tells_the_commands(archetype, peopled):
@@ -247,6 +313,19 @@ def test_processors_are_added_listed_and_removed(archetype, world):
     assert "MovementProcessor" in archetype("processors", "-o", "table").out
 
 
+def test_a_processor_is_replaced(archetype, world):
+    """Its code is the loaded one from the next tick on; what is not given stays as it is."""
+    receipt = archetype("processor", "replace", world, "MovementProcessor", "--priority", 3).json
+    assert (receipt["type"], receipt["tick"]) == ("replace_processor", 0)
+    archetype("step", world)
+    (processor,) = archetype("processors", world).json
+    assert (processor["priority"], processor["parameters"], processor["is_current"]) == (3, {}, True)
+    assert "is_current" in archetype("processors", world, "-o", "table").out
+    wrong = archetype("processor", "replace", world, "MovementProcessor", "--parameters", '{"speed": 2}')
+    assert (wrong.code, "speed" in wrong.err) == (2, True)
+    assert archetype("processor", "replace", world, "Dance").code == 2
+
+
 def test_components_are_listed_with_their_fields(archetype):
     """For people a line each, for programs the fields as they are."""
     found = {each["name"]: each for each in archetype("components").json}
@@ -259,6 +338,17 @@ def test_world_names_complete(archetype, world):
     from archetype.cli.arguments import complete_world
 
     assert complete_world(world[:-1]) == [world]
+
+
+def test_references_complete(archetype, peopled):
+    """Worlds before the @, labels behind it; nothing where there is no such world."""
+    from archetype.cli.arguments import complete_reference
+
+    archetype("world", "label", peopled, "base")
+    archetype("world", "label", peopled, "other")
+    assert complete_reference(peopled[:-1]) == [peopled]
+    assert complete_reference(f"{peopled}@ba") == [f"{peopled}@base"]
+    assert complete_reference("nowhere@ba") == []
 
 
 def test_removing_asks_whoever_sits_at_a_terminal(archetype, world, monkeypatch):

@@ -72,7 +72,7 @@ def test_a_world_shows_the_hash_to_keep(verify):
     [
         (("nobody",), 4, "nobody"),
         (("demo@9",), 4, "tick 9"),
-        (("demo@",), 2, "demo@120"),
+        (("demo@1x",), 2, "demo@120"),
         (("demo", "--expect", "abc"), 2, "64 hex digits"),
         (("--expect", "0" * 64), 2, "name it"),
     ],

@@ -12,6 +12,9 @@ from archetype.errors import (
     CommandConflictError,
     ComponentError,
     EntityNotFoundError,
+    InvalidInputError,
+    LabelNotFoundError,
+    LabelTakenError,
     NameTakenError,
     PayloadError,
     TickNotFoundError,
@@ -179,10 +182,82 @@ def test_a_fork_shares_the_past(client, world):
     assert client.fork_world(world)["fork_tick"] == 3
 
 
+def test_forks_are_made_with_a_seed_with_what_waits_and_in_numbers(client, world):
+    """What the route takes, the client sends."""
+    client.step(world)
+    client.spawn(world, [POSITION])
+    fork = client.fork_world(world, name=f"{world} a", seed=9, include_pending=True)
+    assert (fork["seed"], client.step(fork["name"])["commands_applied"]) == (9, 1)
+    many = client.fork_many(world, f"{world} b", 3, tick=0, seed=20)
+    assert [(each["name"], each["seed"]) for each in many] == [
+        (f"{world} b-{number}", 19 + number) for number in (1, 2, 3)
+    ]
+
+
+def test_a_reference_names_a_tick_wherever_one_is_read(client, world):
+    """The @ goes through, quoted or not, beside a name with spaces and an id."""
+    client.spawn(world, [POSITION, VELOCITY])
+    client.run(world, 4)
+    label = client.label(f"{world}@1", "base-line")
+    assert label == {"name": "base-line", "tick": 1, "world_id": client.world(world)["world_id"]}
+    for reference in (f"{world}@1", f"{world}@-2", f"{world}@base-line", f"{label['world_id']}@1"):
+        assert client.state(reference) == client.state(world, tick=1)
+        assert client.entity(reference, 1) == client.entity(world, 1, tick=1)
+        assert client.components(reference, ["Position"]) == client.components(world, ["Position"], tick=1)
+        assert client.frame(reference).equals(client.frame(world, tick=1))
+        assert client.fork_world(reference)["fork_tick"] == 1
+    with pytest.raises(InvalidInputError, match="give one of the two"):
+        client.state(f"{world}@1", tick=2)
+    with pytest.raises(InvalidInputError, match="names a tick"):
+        client.step(f"{world}@1")
+
+
+def test_labels_are_made_listed_and_removed(client, world):
+    """A name is taken until it is removed, whatever letters it has."""
+    client.run(world, 3)
+    assert client.label(world, "été", tick=1)["tick"] == 1
+    assert client.label(world, "newest")["tick"] == 2
+    assert [(each["name"], each["tick"]) for each in client.labels(world)] == [("été", 1), ("newest", 2)]
+    with pytest.raises(LabelTakenError):
+        client.label(world, "été")
+    assert client.unlabel(world, "été") is None
+    assert [each["name"] for each in client.labels(world)] == ["newest"]
+    with pytest.raises(LabelNotFoundError):
+        client.unlabel(world, "été")
+
+
+def test_a_world_is_configured(client, world):
+    """When it is made, and later."""
+    assert client.world(world)["snapshots"] == 1
+    assert client.configure_world(world, snapshots="needed")["snapshots"] == "needed"
+    assert client.create_world(snapshots=10)["snapshots"] == 10
+    with pytest.raises(InvalidInputError, match="snapshots: must be a number of ticks"):
+        client.configure_world(world, snapshots="often")
+
+
+def test_ranges_of_ticks(client, world):
+    """States, rows, tables and counts of each tick of a range."""
+    client.spawn(world, [POSITION, VELOCITY])
+    client.run(world, 4)
+    states = client.state_range(world, 1, 3)
+    assert states["states"] == [client.state(world, tick=tick) for tick in (1, 2)]
+    assert (states["from_tick"], client.state_range(world)["to_tick"]) == (1, 4)
+    ranged = client.component_range(world, ["Position"], 1, entity_ids=[1])
+    assert [(row["tick"], row["Position"]["x"]) for row in ranged["rows"]] == [(1, 2.0), (2, 2.5), (3, 3.0)]
+    table = client.frame(world, ["Position"], from_tick=1, to_tick=3)
+    assert table.column("tick").to_pylist() == [1, 2]
+    assert client.counts(world, 1, 2) == [
+        {"tick": 1, "entity_count": 1, "archetype_counts": {"Position+Velocity": 1}}
+    ]
+    assert [each["tick"] for each in client.counts(world)] == [0, 1, 2, 3]
+    with pytest.raises(TickNotFoundError):
+        client.counts(world, to_tick=5)
+
+
 def test_processors_of_a_world(client, world):
-    """Those of its next tick."""
-    assert [(each["name"], each["is_loaded"]) for each in client.processors(world)] == [
-        ("MovementProcessor", True)
+    """Those of its next tick, and whether the server has their very code."""
+    assert [(each["name"], each["is_loaded"], each["is_current"]) for each in client.processors(world)] == [
+        ("MovementProcessor", True, True)
     ]
 
 

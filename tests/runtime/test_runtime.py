@@ -241,7 +241,7 @@ async def test_processors_of_a_script_are_adopted_once_and_replaced_when_they_ch
 
     assert await run(Drift(by=1.0)) == (1.0, ["add_processor"])
     assert await run(Drift(by=1.0)) == (2.0, ["add_processor"])
-    assert await run(Drift(by=10.0)) == (12.0, ["add_processor", "remove_processor", "add_processor"])
+    assert await run(Drift(by=10.0)) == (12.0, ["add_processor", "replace_processor"])
     assert (await run())[0] == 22.0, "what a script does not name goes on"
 
 
@@ -358,7 +358,9 @@ def test_the_sync_face_does_the_same(sqlite_url):
         entity_id = world.spawn(Position(), Velocity(dx=2))
         assert world.run(2).final_tick == 2
         assert world.query(Position).to_pydict()["position__x"] == [4.0]
-        fork = world.fork("other")
+        assert [fork.info().fork_tick for fork in world.fork_many("many", 2)] == [1, 1]
+        assert world.label("end").tick == 1
+        fork = world.fork("other", tick="end")
         fork.despawn(entity_id)
         fork.step()
         assert (fork.info().entity_count, world.info().entity_count, fork.name) == (0, 1, "other")

@@ -21,6 +21,7 @@ from archetype.api.problems import EXCEPTION_HANDLERS
 from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
+from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.queries import QueryRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
@@ -34,7 +35,8 @@ JSON_BYTES_MAX = 16 * 1024 * 1024
 
 DESCRIPTION = (
     "Simulation worlds over an event log. A command is durable when it is answered and applied in its tick; "
-    "a step or a run computes ticks; any committed tick can be read. `{world}` is a name or an id."
+    "a step or a run computes ticks; any committed tick can be read. `{world}` is a name or an id; "
+    "reads, forks and labels also take one of its ticks: `demo@120`, `demo@-10`, `demo@label`."
 )
 
 
@@ -55,7 +57,7 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             yield
 
     app = Litestar(
-        [SystemRoutes, WorldRoutes, CommandRoutes, SimulationRoutes, QueryRoutes, EntityRoutes],
+        [SystemRoutes, WorldRoutes, LabelRoutes, CommandRoutes, SimulationRoutes, QueryRoutes, EntityRoutes],
         lifespan=[lifespan],
         dependencies={
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),

@@ -13,7 +13,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from archetype.api.schemas import Problem
+from archetype.api.schemas.system import Problem
 from archetype.errors import (
     ArchetypeError,
     CodeChangedError,
@@ -70,10 +70,10 @@ _HTTP_CODES: Mapping[int, str] = {
 
 _DESCRIPTIONS: Mapping[int, str] = {
     400: "The body is not JSON.",
-    404: "The world, entity, tick or route does not exist.",
+    404: "The world, entity, label, tick or route does not exist.",
     405: "The route does not have this method.",
     406: "None of the accepted media types can be given.",
-    409: "The present state forbids it: a name or command id in use, a removed or busy world.",
+    409: "The present state forbids it: a name or command id in use, a removed or busy world, other code.",
     412: "The world is not at the version that If-Match names.",
     413: "Larger than a documented limit.",
     415: "The body's media type is not the one that this route reads.",

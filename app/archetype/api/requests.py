@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID, uuid5
 
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.service.container import ServiceContainer
+from archetype.service.ranges import committed_range
 from archetype.service.worlds import as_uuid
+from archetype.store.worlds import WorldRow
 
 __all__ = [
     "AtTick",
     "Conditions",
     "DueTick",
+    "FromTick",
     "IdempotencyKey",
     "IfMatch",
     "Limit",
     "Priority",
+    "ToTick",
+    "WorldReference",
     "entity_ids",
     "names",
+    "ticks_of",
     "world_id_of",
 ]
 
@@ -31,8 +37,25 @@ KEY_NAMESPACE = UUID("6f0c7b62-5b1e-5a53-9a0e-2c2f0d8f4a11")
 """Fixed for ever: with another one, a retry after an upgrade would be accepted twice."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many at most.")]
+WorldReference = Annotated[
+    str,
+    PathParameter(
+        description="A name or an id, and behind an `@` a tick: `demo@120`, `demo@-10` (ten before the last "
+        "one committed) or `demo@label`."
+    ),
+]
 AtTick = Annotated[
-    int | None, QueryParameter(ge=0, description="As of this tick, by default the last one committed.")
+    int | None,
+    QueryParameter(
+        ge=0,
+        description="As of this tick, by default the one that the path names, or the last one committed.",
+    ),
+]
+FromTick = Annotated[
+    int | None, QueryParameter(ge=0, description="The first tick of a range; by default the world's first.")
+]
+ToTick = Annotated[
+    int | None, QueryParameter(ge=0, description="The tick behind a range; by default the next one to run.")
 ]
 DueTick = Annotated[int, QueryParameter(description="The earliest tick to be applied in.")]
 Priority = Annotated[int, QueryParameter(description="Within a tick, lower is applied first.")]
@@ -106,6 +129,22 @@ class Conditions:
 async def world_id_of(services: ServiceContainer, world: str) -> UUID:
     """Return a world's id; an id is believed without a look-up, since the log refuses unknown worlds."""
     return as_uuid(world) or (await services.world_service.find(world)).world_id
+
+
+async def ticks_of(
+    services: ServiceContainer, world: str, tick: int | None, from_tick: int | None, to_tick: int | None
+) -> tuple[WorldRow, int | range]:
+    """Return the world of a read, and the tick that it is about, or the range of ticks.
+
+    Raises `InvalidInputError` where both are named.
+    """
+    if from_tick is None and to_tick is None:
+        return await services.world_service.resolve(world, tick)
+    if tick is not None:
+        msg = "is one tick, from_tick and to_tick are a range; give one of the two"
+        raise InvalidInputError(f"tick {msg}", faults=[FieldFault("tick", msg)])
+    found = await services.world_service.find(world)
+    return found, committed_range(found, from_tick, to_tick)
 
 
 def names(text: str, path: str) -> list[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from archetype.api.metrics import Metrics
 from archetype.api.requests import Conditions, world_id_of
-from archetype.api.schemas import ReceiptResponse
+from archetype.api.schemas.commands import ReceiptResponse
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt

@@ -9,13 +9,20 @@ import typer
 from archetype.errors import ArchetypeError
 
 __all__ = [
+    "AsOfOption",
     "ComponentsOption",
     "EntityArgument",
+    "FromOption",
+    "OwnSnapshotsOption",
     "PriorityOption",
+    "ReferenceArgument",
+    "SnapshotsOption",
     "TickOption",
+    "ToOption",
     "TypesOption",
     "WorldArgument",
     "YesOption",
+    "complete_reference",
     "complete_world",
 ]
 
@@ -34,8 +41,31 @@ def complete_world(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_reference(incomplete: str) -> list[str]:
+    """Return the names of worlds that begin so or, behind an `@`, the labels of the world before it."""
+    from archetype.client import ArchetypeClient
+
+    world, sign, start = incomplete.partition("@")
+    if not sign:
+        return complete_world(incomplete)
+    try:
+        with ArchetypeClient(timeout_s=_COMPLETION_S, retry_s=0) as client:
+            names = [label["name"] for label in client.labels(world)]
+    except ArchetypeError:
+        return []
+    return [f"{world}@{name}" for name in names if name.startswith(start)]
+
+
 WorldArgument = Annotated[
     str, typer.Argument(metavar="WORLD", help="A world's name or id.", autocompletion=complete_world)
+]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORLD[@TICK]",
+        help="A world's name or id, or one of its ticks: demo@120, demo@-10 (ten back) or demo@LABEL.",
+        autocompletion=complete_reference,
+    ),
 ]
 EntityArgument = Annotated[int, typer.Argument(metavar="ENTITY", help="An entity's id.")]
 ComponentsOption = Annotated[
@@ -50,6 +80,22 @@ TypesOption = Annotated[
 TickOption = Annotated[
     int | None, typer.Option("--tick", "-t", min=0, help="The tick to apply it in; by default the next open.")
 ]
+AsOfOption = Annotated[
+    int | None, typer.Option("--tick", "-t", help="The state after this tick; by default the newest.")
+]
+FromOption = Annotated[
+    int | None, typer.Option("--from", min=0, help="The first tick of a range; by default 0.")
+]
+ToOption = Annotated[
+    int | None, typer.Option("--to", min=0, help="The tick behind a range; by default the next one to run.")
+]
+_SNAPSHOTS = typer.Option(
+    "--snapshots",
+    metavar="N|needed",
+    help="Store its state after every N-th tick, or only where it could not be computed again.",
+)
+SnapshotsOption = Annotated[str, _SNAPSHOTS]
+OwnSnapshotsOption = Annotated[str | None, _SNAPSHOTS]
 PriorityOption = Annotated[
     int | None, typer.Option("--priority", help="Within a tick the lower is applied first; by default 0.")
 ]

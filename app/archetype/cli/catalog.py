@@ -9,13 +9,14 @@ import typer
 
 from archetype.cli.arguments import TickOption, WorldArgument, complete_world
 from archetype.cli.session import Session, with_session
-from archetype.cli.values import assignments
+from archetype.cli.values import assignments, json_object
 
 __all__ = ["app", "register"]
 
-app = typer.Typer(no_args_is_help=True, help="Add processors to a world, and remove them.")
+app = typer.Typer(no_args_is_help=True, help="Add processors to a world, replace and remove them.")
 
-PROCESSOR_COLUMNS = ("name", "priority", "components", "parameters", "module")
+TYPE_COLUMNS = ("name", "priority", "components", "parameters", "module")
+PROCESSOR_COLUMNS = (*TYPE_COLUMNS, "is_loaded", "is_current")
 
 
 def register(parent: typer.Typer) -> None:
@@ -41,8 +42,10 @@ def processors(
     ] = None,
 ) -> None:
     """List a world's processors in the order in which they run; without one, all that are loaded."""
-    found = session.client.processor_types() if world is None else session.client.processors(world)
-    session.output.rows(found, shown=PROCESSOR_COLUMNS)
+    if world is None:
+        session.output.rows(session.client.processor_types(), shown=TYPE_COLUMNS)
+    else:
+        session.output.rows(session.client.processors(world), shown=PROCESSOR_COLUMNS)
 
 
 @app.command(epilog="Example: archetype processor add demo LeapfrogProcessor --parameter step_days=0.5")
@@ -67,6 +70,35 @@ def add(
     if order is not None:
         payload["priority"] = order
     session.output.record(session.client.submit(world, "add_processor", payload, tick=tick or 0))
+
+
+@app.command(epilog="Example: archetype processor replace demo LeapfrogProcessor")
+@with_session
+def replace(
+    session: Session,
+    world: WorldArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The processor's name.")],
+    parameters: Annotated[
+        str | None,
+        typer.Option(
+            "--parameters",
+            metavar="JSON",
+            help="An object, @FILE or -; by default those that are recorded.",
+        ),
+    ] = None,
+    order: Annotated[
+        int | None,
+        typer.Option("--priority", help="Within a tick the lower runs first; by default as before."),
+    ] = None,
+    tick: TickOption = None,
+) -> None:
+    """Let the code that the server has loaded run in the place of the recorded code, from a tick on."""
+    payload: dict[str, Any] = {"processor": name}
+    if parameters is not None:
+        payload["parameters"] = json_object(parameters, "--parameters")
+    if order is not None:
+        payload["priority"] = order
+    session.output.record(session.client.submit(world, "replace_processor", payload, tick=tick or 0))
 
 
 @app.command(epilog="Example: archetype processor remove demo LeapfrogProcessor")

@@ -1,7 +1,8 @@
-"""What `db` and `sql` share: the database by its URL, used for one command."""
+"""What the commands share that work on the database itself, with or without a server."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,9 +13,10 @@ from archetype.errors import UnavailableError
 from archetype.settings import Settings
 
 if TYPE_CHECKING:
+    from archetype.service.container import ServiceContainer
     from archetype.store.database import Database
 
-__all__ = ["DatabaseOption", "on_database", "require_file"]
+__all__ = ["DatabaseOption", "ModuleOption", "on_database", "on_services", "require_file"]
 
 T = TypeVar("T")
 
@@ -26,6 +28,39 @@ DatabaseOption = Annotated[
         help="sqlite:///file.db or postgresql://user@host/name; also ARCHETYPE_DATABASE_URL.",
     ),
 ]
+
+
+ModuleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        help="A Python module with components and processors; repeat it. Also ARCHETYPE_MODULES.",
+    ),
+]
+
+
+def on_services(
+    url: str | None, modules: list[str] | None, use: Callable[[ServiceContainer], Awaitable[T]]
+) -> T:
+    """Use the services over a database that is there, close them, and return the result."""
+    import asyncio
+
+    from archetype.service.container import ServiceContainer, load_modules
+
+    settings = Settings.from_environment()
+    # People keep their modules where they stand; what is installed comes first all the same.
+    sys.path.append(str(Path.cwd()))
+    load_modules(modules or settings.modules)
+
+    async def run() -> T:
+        container = ServiceContainer(url or settings.database_url)
+        require_file(container.database)
+        async with container:
+            return await use(container)
+
+    return asyncio.run(run())
 
 
 def on_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> T:

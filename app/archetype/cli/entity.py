@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from archetype.cli.arguments import (
+    AsOfOption,
     ComponentsOption,
     EntityArgument,
     PriorityOption,
+    ReferenceArgument,
     TickOption,
     TypesOption,
     WorldArgument,
@@ -58,15 +60,10 @@ def spawn(
     session.output.record(session.client.spawn_many(world, table, tick=tick, priority=priority))
 
 
-@app.command(epilog="Example: archetype entity inspect demo 1 --tick 10")
+@app.command(epilog="Example: archetype entity inspect demo@10 1")
 @with_session
 def inspect(
-    session: Session,
-    world: WorldArgument,
-    entity: EntityArgument,
-    tick: Annotated[
-        int | None, typer.Option("--tick", "-t", help="The state after this tick; by default the newest.")
-    ] = None,
+    session: Session, world: ReferenceArgument, entity: EntityArgument, tick: AsOfOption = None
 ) -> None:
     """Show one entity after a tick."""
     session.output.record(session.client.entity(world, entity, tick=tick))

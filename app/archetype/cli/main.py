@@ -9,7 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from archetype.cli import catalog, command, db, entity, query, serve, simulate, sql, verify, world
+from archetype.cli import (
+    catalog,
+    command,
+    db,
+    entity,
+    label,
+    query,
+    replay,
+    retention,
+    serve,
+    simulate,
+    sql,
+    verify,
+    world,
+)
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
 from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
@@ -49,7 +63,10 @@ def shared_options(
 
 
 serve.register(app)
+label.register(world.app)
 app.add_typer(world.app, name="world")
+retention.register(app, world.app)
+replay.register(world.app)
 simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from archetype.cli.arguments import WorldArgument
+from archetype.cli.arguments import AsOfOption, FromOption, ReferenceArgument, ToOption, WorldArgument
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import names
+from archetype.errors import FieldFault, InvalidInputError
+
+if TYPE_CHECKING:
+    from archetype.client.answers import State
 
 __all__ = ["flat_row", "register"]
 
@@ -18,17 +22,17 @@ HISTORY_COLUMNS = ("position", "type", "applied_tick", "priority", "entity_id", 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    app.command(epilog="Example: archetype query demo --tick 10 --types Position,Velocity -o csv")(query)
+    app.command(epilog="Example: archetype query demo@10 --types Position,Velocity -o csv")(query)
     app.command(epilog="Example: archetype history demo --limit 20")(history)
 
 
 @with_session
 def query(
     session: Session,
-    world: WorldArgument,
-    tick: Annotated[
-        int | None, typer.Option("--tick", "-t", help="The state after this tick; by default the newest.")
-    ] = None,
+    world: ReferenceArgument,
+    tick: AsOfOption = None,
+    from_tick: FromOption = None,
+    to_tick: ToOption = None,
     types: Annotated[
         str | None,
         typer.Option("--types", metavar="TYPES", help="Show these components, where an entity has them all."),
@@ -37,16 +41,29 @@ def query(
         list[int] | None, typer.Option("--entity", "-e", help="Only this entity; repeat it.")
     ] = None,
 ) -> None:
-    """Show who is in a world after a tick or, with --types, the values of components."""
+    """Show who is in a world after a tick, or after each of several, or with --types component values."""
+    is_range = from_tick is not None or to_tick is not None
+    if is_range and tick is not None:
+        msg = "give either --tick, or --from and --to, not both"
+        raise InvalidInputError(msg, faults=[FieldFault("--tick", msg)])
+    client = session.client
     if types is not None:
-        found = session.client.components(world, names(types), entity_ids=entity, tick=tick)
+        found = (
+            client.component_range(world, names(types), from_tick or 0, to_tick, entity_ids=entity)
+            if is_range
+            else client.components(world, names(types), entity_ids=entity, tick=tick)
+        )
         session.output.rows(map(flat_row, found["rows"]), document=found)
         return
-    state = session.client.state(world, tick=tick)
     wanted = None if entity is None else set(map(str, entity))
-    entities = {key: value for key, value in state["entities"].items() if wanted is None or key in wanted}
-    rows = [{"entity_id": int(key), "components": value} for key, value in entities.items()]
-    session.output.rows(rows, document={**state, "entities": entities})
+    if is_range:
+        ranged = client.state_range(world, from_tick or 0, to_tick)
+        states = [_only(state, wanted) for state in ranged["states"]]
+        rows = [{"tick": state["tick"], **row} for state in states for row in _rows(state)]
+        session.output.rows(rows, document={**ranged, "states": states})
+    else:
+        state = _only(client.state(world, tick=tick), wanted)
+        session.output.rows(_rows(state), document=state)
 
 
 @with_session
@@ -69,6 +86,15 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _only(state: State, wanted: set[str] | None) -> State:
+    entities = {key: value for key, value in state["entities"].items() if wanted is None or key in wanted}
+    return {**state, "entities": entities}
+
+
+def _rows(state: State) -> list[dict[str, Any]]:
+    return [{"entity_id": int(key), "components": value} for key, value in state["entities"].items()]
 
 
 def _newest(session: Session, world: str, limit: int) -> Iterable[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from archetype.cli.database import DatabaseOption
+from archetype.cli.database import DatabaseOption, ModuleOption
 from archetype.cli.session import Session, with_session
 from archetype.settings import Settings
 
@@ -25,15 +25,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on.")] = 8000,
     database_url: DatabaseOption = None,
-    module: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--module",
-            "-m",
-            metavar="MODULE",
-            help="A Python module with components and processors; repeat it. Also ARCHETYPE_MODULES.",
-        ),
-    ] = None,
+    module: ModuleOption = None,
     allow_unauthenticated: Annotated[
         bool,
         typer.Option("--allow-unauthenticated", help="Let other machines in, to do anything."),

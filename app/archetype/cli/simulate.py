@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
 
 from archetype.cli.arguments import WorldArgument
+from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import assignments
 from archetype.errors import ArchetypeError
@@ -52,32 +53,20 @@ def run(
 ) -> None:
     """Run ticks of a world one after the other; each is durable as soon as it is done."""
     given = assignments(inputs or (), "--input")
-    if quiet or not sys.stderr.isatty():
+    is_shown = not quiet and sys.stderr.isatty()
+    with _progress(session, world, steps) if is_shown else nullcontext():
         report = session.client.run(world, steps, inputs=given, debug=debug)
-    else:
-        with _progress(session, world, steps):
-            report = session.client.run(world, steps, inputs=given, debug=debug)
     session.output.record(report)
 
 
 @contextmanager
 def _progress(session: Session, world: str, steps: int) -> Generator[None]:
     """Show on stderr how far a run is, as the server tells over a connection of its own."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     first_tick = session.client.world(world)["tick"]
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(world, total=steps)
+    with progress_bar(world, steps) as show:
 
         def poll() -> None:
-            progress.update(task, completed=session.client.world(world)["tick"] - first_tick)
+            show(session.client.world(world)["tick"] - first_tick)
 
         with _repeated(poll):
             yield

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["assignments", "components", "json_object", "json_value", "names", "text_of"]
+__all__ = ["assignments", "components", "json_object", "json_value", "names", "snapshot_policy", "text_of"]
 
 
 def json_value(text: str, option: str) -> Any:
@@ -73,6 +73,11 @@ def components(given: Iterable[str], option: str = "--component") -> list[dict[s
 def names(text: str) -> list[str]:
     """Return the names of a list such as `Position,Velocity`."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def snapshot_policy(text: str) -> int | str:
+    """Return a snapshot policy: a number of ticks, or a word."""
+    return int(text) if text.isdecimal() else text
 
 
 def _fault(option: str, message: str) -> InvalidInputError:

@@ -1,4 +1,4 @@
-"""`archetype world`: making, finding, forking and removing worlds."""
+"""`archetype world`: making, finding, configuring, counting, forking and removing worlds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from typing import Annotated
 
 import typer
 
-from archetype.cli.arguments import WorldArgument, YesOption
+from archetype.cli.arguments import (
+    FromOption,
+    OwnSnapshotsOption,
+    ReferenceArgument,
+    SnapshotsOption,
+    ToOption,
+    WorldArgument,
+    YesOption,
+)
 from archetype.cli.session import Session, confirmed, with_session
+from archetype.cli.values import snapshot_policy
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, inspect, fork and remove worlds.")
+app = typer.Typer(no_args_is_help=True, help="Make, list, inspect, configure, label, fork and remove worlds.")
 
 COLUMNS = ("name", "tick", "entity_count", "parent_id", "fork_tick", "world_id")
 
@@ -25,13 +34,18 @@ def create(
         int | None,
         typer.Option("--seed", min=0, help="What its random numbers derive from."),
     ] = None,
+    snapshots: OwnSnapshotsOption = None,
     uri: Annotated[str | None, typer.Option("--uri", hidden=True)] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", hidden=True)] = None,
 ) -> None:
     """Make a world; it starts at tick 0, without entities."""
     if uri is not None or namespace is not None:
         session.note("--uri and --namespace have no effect: the server's database holds all worlds")
-    session.output.record(session.client.create_world(name, seed=seed))
+    session.output.record(
+        session.client.create_world(
+            name, seed=seed, snapshots=None if snapshots is None else snapshot_policy(snapshots)
+        )
+    )
 
 
 @app.command("list", epilog="Example: archetype world list -o csv --columns name,tick")
@@ -48,20 +62,57 @@ def inspect(session: Session, world: WorldArgument) -> None:
     session.output.record(session.client.world(world))
 
 
-@app.command(epilog="Example: archetype world fork demo --tick 120 --name what-if")
+@app.command(epilog="Example: archetype world configure demo --snapshots needed")
+@with_session
+def configure(session: Session, world: WorldArgument, snapshots: SnapshotsOption) -> None:
+    """Change when a world's states are stored, from its next run on."""
+    session.output.record(session.client.configure_world(world, snapshots=snapshot_policy(snapshots)))
+
+
+@app.command(epilog="Example: archetype world counts demo --from 100 --to 200")
+@with_session
+def counts(
+    session: Session, world: WorldArgument, from_tick: FromOption = None, to_tick: ToOption = None
+) -> None:
+    """Count a world's entities after each tick of a range, by default of all."""
+    session.output.rows(
+        session.client.counts(world, from_tick, to_tick), shown=("tick", "entity_count", "archetype_counts")
+    )
+
+
+@app.command(epilog="Example: archetype world fork demo@120 --name what-if")
 @with_session
 def fork(
     session: Session,
-    world: WorldArgument,
+    world: ReferenceArgument,
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="The new world's name; by default drawn from its id.")
     ] = None,
     tick: Annotated[
         int | None, typer.Option("--tick", "-t", help="The last tick they share; by default the newest.")
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Other random numbers from there on; by default the same."),
+    ] = None,
+    include_pending: Annotated[
+        bool, typer.Option("--include-pending", help="Take the commands along that wait in the world.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Make so many at once: NAME-1, NAME-2, …")
+    ] = None,
 ) -> None:
-    """Make a world that shares another's past up to a tick; nothing is copied."""
-    session.output.record(session.client.fork_world(world, name=name, tick=tick))
+    """Make a world that shares another's past up to a tick, or many; nothing is copied."""
+    if count is None:
+        forked = session.client.fork_world(
+            world, name=name, tick=tick, seed=seed, include_pending=include_pending
+        )
+        session.output.record(forked)
+        return
+    forks = session.client.fork_many(
+        world, name, count, tick=tick, seed=seed, include_pending=include_pending
+    )
+    session.output.rows(forks, shown=COLUMNS)
 
 
 @app.command(epilog="Example: archetype world remove what-if --reason 'answered' --yes")

@@ -7,15 +7,19 @@ from typing import Any, TypedDict
 __all__ = [
     "BulkReceipt",
     "CommandEntry",
+    "ComponentRange",
     "ComponentRows",
     "ComponentType",
+    "Counts",
     "EntityState",
     "HistoryEntry",
+    "Label",
     "Pending",
     "ProcessorType",
     "Receipt",
     "RunReport",
     "State",
+    "StateRange",
     "StepReport",
     "World",
     "WorldProcessor",
@@ -23,7 +27,7 @@ __all__ = [
 
 
 class World(TypedDict):
-    """A world; `tick` is the number of the next tick to run."""
+    """A world; `tick` is the number of the next tick to run, `snapshots` says when its states are stored."""
 
     world_id: str
     name: str
@@ -34,6 +38,15 @@ class World(TypedDict):
     version: int
     seed: int
     created_at: str
+    snapshots: int | str
+
+
+class Label(TypedDict):
+    """A name for a tick; `world_id` is the world it is of, which may be an ancestor."""
+
+    name: str
+    tick: int
+    world_id: str
 
 
 class Receipt(TypedDict):
@@ -121,7 +134,10 @@ class RunReport(TypedDict):
 
 
 class WorldProcessor(TypedDict):
-    """A processor that runs in a world; `is_loaded` says whether the server has its code."""
+    """A processor that runs in a world.
+
+    `is_loaded` says whether the server has code for it, `is_current` whether that is the recorded code.
+    """
 
     name: str
     priority: int
@@ -129,6 +145,7 @@ class WorldProcessor(TypedDict):
     parameters: dict[str, Any]
     module: str
     is_loaded: bool
+    is_current: bool
 
 
 class ProcessorType(TypedDict):
@@ -150,6 +167,23 @@ class State(TypedDict):
     archetype_counts: dict[str, int]
 
 
+class StateRange(TypedDict):
+    """A world after each tick `from_tick` <= t < `to_tick`."""
+
+    world_id: str
+    from_tick: int
+    to_tick: int
+    states: list[State]
+
+
+class Counts(TypedDict):
+    """How many entities are active after a tick, in all and by archetype."""
+
+    tick: int
+    entity_count: int
+    archetype_counts: dict[str, int]
+
+
 class EntityState(TypedDict):
     """One entity after a tick."""
 
@@ -167,6 +201,17 @@ class ComponentRows(TypedDict):
     component_types: list[str] | None
     entity_ids: list[int] | None
     tick: int
+    rows: list[dict[str, Any]]
+
+
+class ComponentRange(TypedDict):
+    """The rows of `ComponentRows` after each tick `from_tick` <= t < `to_tick`, by tick and entity id."""
+
+    world_id: str
+    component_types: list[str] | None
+    entity_ids: list[int] | None
+    from_tick: int
+    to_tick: int
     rows: list[dict[str, Any]]
 
 

@@ -6,7 +6,16 @@ import re
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "MAX_ENTITY_ID",
@@ -52,7 +61,20 @@ _LABEL_NAME_CHARACTERS_MAX = 128
 LabelName = Annotated[str, Field(max_length=_LABEL_NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
 """A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
 Reason = Annotated[str, Field(max_length=1000)]
-Snapshots = Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | Literal["needed"]
+
+
+def _one_fault(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse what is neither a number of ticks nor a word with one fault, not one for each of the two."""
+    try:
+        return inner(value)
+    except ValidationError:
+        msg = "must be a number of ticks from 1 to 1000000, or 'needed'"
+        raise PydanticCustomError("snapshots", msg) from None
+
+
+Snapshots = Annotated[
+    Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | Literal["needed"], WrapValidator(_one_fault)
+]
 """When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
 ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archetype.core.processor import AsyncProcessor
+from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
@@ -48,14 +49,24 @@ class ArchetypeRuntime:
         processors: Iterable[AsyncProcessor] = (),
         resources: Iterable[object] = (),
         seed: int | None = None,
+        snapshots: Snapshots | None = None,
     ) -> RuntimeWorld:
         """Return a handle on the world of that name, which is opened, or made, at the handle's first use.
 
         The given processors are made the world's own: those it has already go on, others of the same name
-        are replaced. `seed` is for a new world; an old one of another seed is refused. No I/O happens here.
+        are replaced. `seed` is for a new world; an old one of another seed is refused. `snapshots`
+        is for a new world too, and an old one keeps its own: its states are stored after every N-th tick, by
+        default after each, or only where they are "needed" because they could not be computed again. No I/O
+        happens here.
         """
         return RuntimeWorld(
-            self, name, processors=tuple(processors), resources=tuple(resources), seed=seed, actor=self._actor
+            self,
+            name,
+            processors=tuple(processors),
+            resources=tuple(resources),
+            seed=seed,
+            snapshots=snapshots,
+            actor=self._actor,
         )
 
     async def services(self) -> ServiceContainer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from archetype.runtime.world import RuntimeWorld
 
@@ -60,4 +60,8 @@ class SyncRuntimeWorld:
         return dir(self._world)
 
     def _wrapped(self, value: Any) -> Any:
-        return SyncRuntimeWorld(value, self._runner) if isinstance(value, RuntimeWorld) else value
+        if isinstance(value, RuntimeWorld):
+            return SyncRuntimeWorld(value, self._runner)
+        if isinstance(value, list) and value and isinstance(value[0], RuntimeWorld):
+            return [SyncRuntimeWorld(each, self._runner) for each in cast("list[RuntimeWorld]", value)]
+        return value

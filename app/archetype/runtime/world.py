@@ -2,87 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from archetype.clock import new_id
-from archetype.core.bulk import batch_from_components, batch_from_frame, encode_batch
-from archetype.core.component import Component
-from archetype.core.config import RunConfig, WorldConfig
+from archetype.core.config import RunConfig
 from archetype.core.hooks import HookHandle
 from archetype.core.processor import AsyncProcessor
-from archetype.core.resources import Resources
-from archetype.errors import ConflictError, NameTakenError, VersionConflictError
-from archetype.log.command import Command, CommandType
+from archetype.log.command import CommandType
+from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
-from archetype.service.admission import CommandRequest
-from archetype.service.commands import Receipt
+from archetype.runtime.entities import EntityVerbs
+from archetype.runtime.reading import Reading
 from archetype.service.container import ServiceContainer
-from archetype.service.program import ProcessorRecord, Program
+from archetype.service.forks import ForkRequest
+from archetype.service.labels import Label
+from archetype.service.program import ProcessorRecord
 from archetype.service.runs import RunRequest, RunResult
-from archetype.service.worlds import LiveWorld, WorldInfo
-from archetype.store.worlds import WorldRow
-
-if TYPE_CHECKING:
-    from daft import DataFrame
-
-    from archetype.runtime.runtime import ArchetypeRuntime
+from archetype.service.worlds import WorldInfo
 
 __all__ = ["RuntimeWorld"]
 
 
-class RuntimeWorld:
+class RuntimeWorld(EntityVerbs, Reading):
     """A world by its name; `runtime.world(…)` makes one, and the first call on it opens or creates the world.
 
     Entity verbs are commands: durable when they return, applied in the next tick (or in `tick`, if that is
-    later), lower `priority` first. `query` reads what is committed.
+    later), lower `priority` first. What is read is committed, after the last tick or any other.
     """
-
-    def __init__(
-        self,
-        runtime: ArchetypeRuntime,
-        name: str,
-        *,
-        processors: Sequence[AsyncProcessor] = (),
-        resources: Sequence[object] = (),
-        seed: int | None = None,
-        actor: ActorCtx | None = None,
-        live: LiveWorld | None = None,
-    ) -> None:
-        self._runtime = runtime
-        self._name = name
-        self._processors = processors
-        self._initial_resources = resources
-        self._seed = seed
-        self._actor = actor
-        self._activating = asyncio.Lock()
-        self._live = live
-        self._tick = 0
-        self._waiting_hooks: dict[HookHandle, tuple[type[Any], Any, Literal["blocking", "spawn"]]] = {}
-        self._hook_handles: dict[HookHandle, HookHandle] = {}
-
-    @property
-    def name(self) -> str:
-        """The world's name."""
-        return self._name
-
-    @property
-    def world_id(self) -> UUID:
-        """The world's id, known from the first use on."""
-        return self._activated().world_id
-
-    @property
-    def tick(self) -> int:
-        """The next tick to run, as this handle last saw it; `info()` asks the database."""
-        self._activated()
-        return self._tick
-
-    @property
-    def resources(self) -> Resources:
-        """What processors get as `resources`: live objects of this process, by type."""
-        return self._activated().resources
 
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
         """Return a handle on the same world whose commands are this actor's."""
@@ -92,79 +39,10 @@ class RuntimeWorld:
             processors=self._processors,
             resources=self._initial_resources,
             seed=self._seed,
+            snapshots=self._snapshots,
             actor=actor,
             live=self._live,
         )
-
-    async def spawn(
-        self, *components: Component, tick: int = 0, priority: int = 0, entity_id: int | None = None
-    ) -> int:
-        """Make an entity and return its id, which is known at once; it appears in the command's tick."""
-        payload: dict[str, Any] = {"components": _payloads(components)}
-        if entity_id is not None:
-            payload["entity_id"] = entity_id
-        receipt = await self._submit(CommandType.SPAWN, payload, tick=tick, priority=priority)
-        return receipt.entity_ids[0]
-
-    async def spawn_many(self, rows: Any, *, tick: int = 0, priority: int = 0) -> list[int]:
-        """Make many entities with one command and return their ids in the order of the rows.
-
-        `rows` is a list of component lists, or an Arrow table, or a Daft, pandas or polars frame with columns
-        `component__field`; omitted fields get their defaults.
-        """
-        table = batch_from_components(rows) if _is_component_rows(rows) else batch_from_frame(rows)
-        if table.num_rows == 0:
-            return []
-        request = CommandRequest(CommandType.SPAWN, {}, tick, priority, batch=encode_batch(table))
-        return list((await self._send(request)).entity_ids)
-
-    async def update_many(self, rows: Any, *, tick: int = 0, priority: int = 0) -> UUID:
-        """Set values of many entities with one command; `rows` is a frame with `entity_id` and columns."""
-        batch = encode_batch(batch_from_frame(rows))
-        return (
-            await self._send(CommandRequest(CommandType.UPDATE, {}, tick, priority, batch=batch))
-        ).command_id
-
-    async def despawn(self, entity_id: int, *, tick: int = 0, priority: int = 0) -> UUID:
-        """End an entity; return the command's id."""
-        payload = {"entity_id": entity_id}
-        return (await self._submit(CommandType.DESPAWN, payload, tick=tick, priority=priority)).command_id
-
-    async def update(
-        self,
-        entity_id: int,
-        *components: Component | Iterable[Component],
-        tick: int = 0,
-        priority: int = 0,
-    ) -> UUID:
-        """Set components that the entity has, all their fields; return the command's id."""
-        payload = {"entity_id": entity_id, "components": _payloads(_flat(components))}
-        return (await self._submit(CommandType.UPDATE, payload, tick=tick, priority=priority)).command_id
-
-    async def add_components(
-        self,
-        entity_id: int,
-        *components: Component | Iterable[Component],
-        tick: int = 0,
-        priority: int = 0,
-    ) -> UUID:
-        """Give the entity these components, which moves it to another archetype; return the command's id."""
-        payload = {"entity_id": entity_id, "components": _payloads(_flat(components))}
-        return (
-            await self._submit(CommandType.ADD_COMPONENT, payload, tick=tick, priority=priority)
-        ).command_id
-
-    async def remove_components(
-        self,
-        entity_id: int,
-        *types: type[Component] | str | Iterable[type[Component] | str],
-        tick: int = 0,
-        priority: int = 0,
-    ) -> UUID:
-        """Take components from the entity by their types; return the command's id."""
-        payload = {"entity_id": entity_id, "component_types": _names(_flat(types))}
-        receipt = await self._submit(CommandType.REMOVE_COMPONENT, payload, tick=tick, priority=priority)
-        return receipt.command_id
 
     async def add_processor(self, processor: AsyncProcessor, *, tick: int = 0, priority: int = 0) -> UUID:
         """Let a processor run from the command's tick on; return the command's id.
@@ -176,6 +54,25 @@ class RuntimeWorld:
         record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
         receipt = await self._submit(CommandType.ADD_PROCESSOR, payload, tick=tick, priority=priority)
+        return receipt.command_id
+
+    async def replace_processor(
+        self, processor: AsyncProcessor | type[AsyncProcessor] | str, *, tick: int = 0, priority: int = 0
+    ) -> UUID:
+        """Let this process's code run in the place of the recorded code, from the command's tick on.
+
+        A class or a name brings its code alone; an instance brings its parameters and priority too, and takes
+        the place of the only processor of its name. Returns the command's id.
+        """
+        payload: dict[str, Any] = {
+            "processor": processor if isinstance(processor, str) else processor.processor_name()
+        }
+        if isinstance(processor, AsyncProcessor):
+            services = await self._activate()
+            services.simulation_service.pool.bind(self.world_id, processor)
+            record = ProcessorRecord.of(processor)
+            payload |= {"parameters": record.parameters, "priority": record.priority}
+        receipt = await self._submit(CommandType.REPLACE_PROCESSOR, payload, tick=tick, priority=priority)
         return receipt.command_id
 
     async def remove_processor(
@@ -220,60 +117,82 @@ class RuntimeWorld:
         self._tick = result.final_tick
         return result
 
-    async def query(
-        self,
-        *types: type[Component] | str,
-        tick: int | None = None,
-        ticks: Collection[int] | None = None,
-        entity_ids: Sequence[int] | None = None,
-    ) -> DataFrame:
-        """Return the active entities that have all of these components as a Daft DataFrame.
-
-        The rows are those after the last committed tick, after `tick`, or after each of `ticks`; the columns
-        are the base columns and `component__field` of the named components (of all, when none is named).
-        """
-        from daft import from_arrow  # noqa: PLC0415  slow to import, and not every script asks
-
-        services = await self._activate()
-        table = await services.query_service.frame(
-            await self._row(services),
-            components=_names(types) or None,
-            ticks=[tick] if tick is not None else ticks,
-            entity_ids=entity_ids,
-        )
-        return from_arrow(table)
-
-    async def info(self) -> WorldInfo:
-        """Describe the world as the database has it now."""
-        services = await self._activate()
-        info = await services.world_service.info(await self._row(services))
-        self._tick = info.tick
-        return info
-
     async def fork(
-        self, name: str | None = None, *, tick: int | None = None, seed: int | None = None
+        self,
+        name: str | None = None,
+        *,
+        tick: int | str | None = None,
+        seed: int | None = None,
+        include_pending: bool = False,
     ) -> RuntimeWorld:
-        """Make a world that shares this one's past up to the last committed tick, or up to `tick`.
+        """Make a world that shares this one's past up to a tick, by default the last one.
 
-        Processors come along; the two are independent from there on. Nothing is copied.
+        `tick` is a number or a label. Processors and settings come along; a new `seed` gives other random
+        numbers from there on, and `include_pending` takes the commands along that wait in this world. The two
+        are independent from there on. Nothing is copied.
         """
+        return (await self._fork(name, None, tick, seed, include_pending=include_pending))[0]
+
+    async def fork_many(
+        self,
+        name: str | None,
+        count: int,
+        *,
+        tick: int | str | None = None,
+        seed: int | None = None,
+        include_pending: bool = False,
+    ) -> list[RuntimeWorld]:
+        """Make so many forks, all or none: `name-1`, `name-2`, …; given a seed, each has the next."""
+        return await self._fork(name, count, tick, seed, include_pending=include_pending)
+
+    async def _fork(
+        self,
+        name: str | None,
+        count: int | None,
+        tick: int | str | None,
+        seed: int | None,
+        *,
+        include_pending: bool,
+    ) -> list[RuntimeWorld]:
         services = await self._activate()
-        row = await self._row(services)
-        chosen = name or f"{self._name}-{new_id().hex[-8:]}"
-        info = await services.world_service.fork_world(
-            row, chosen, tick=tick, seed=seed, actor_id=self._actor_id
+        if tick == -1:
+            row, at = await self._row(services), -1
+        else:
+            row, at = await self._at(services, tick)
+        request = ForkRequest(
+            name=name or f"{self._name}-{new_id().hex[-8:]}",
+            tick=at,
+            seed=seed,
+            include_pending=include_pending,
+            count=count,
+            actor_id=self._actor_id,
         )
+        forks = await services.world_service.fork(row, request)
+        return [self._forked(services, info) for info in forks]
+
+    def _forked(self, services: ServiceContainer, info: WorldInfo) -> RuntimeWorld:
         live = services.world_service.live(info.world_id)
         live.resources = self.resources.copy()
-        fork = RuntimeWorld(self._runtime, chosen, actor=self._actor, live=live)
+        fork = RuntimeWorld(self._runtime, info.name, actor=self._actor, live=live)
         fork._tick = info.tick
         return fork
 
-    async def command_history(self, limit: int = 100) -> list[Command]:
-        """Return the newest commands of the world and its ancestors, the oldest of them first."""
+    async def label(self, name: str, tick: int | str | None = None) -> Label:
+        """Name a committed tick, by default the last one; forks that share it inherit the name."""
         services = await self._activate()
-        entries = await services.command_service.history(self.world_id, limit=limit)
-        return [entry.command for entry in entries]
+        row, at = await self._at(services, tick)
+        return await services.label_service.add(row, name, at, actor_id=self._actor_id)
+
+    async def unlabel(self, name: str) -> None:
+        """Take a tick's name away; one that is inherited is its ancestor's to remove."""
+        services = await self._activate()
+        await services.label_service.remove(await self._row(services), name, actor_id=self._actor_id)
+
+    async def configure(self, *, snapshots: Snapshots) -> WorldInfo:
+        """Change when the world's states are stored, from its next run on: see `ArchetypeRuntime.world`."""
+        services = await self._activate()
+        row = await self._row(services)
+        return await services.world_service.configure_world(row, snapshots=snapshots, actor_id=self._actor_id)
 
     def add_hook(
         self, event: type[Any], fn: Any, mode: Literal["blocking", "spawn"] = "blocking"
@@ -300,112 +219,3 @@ class RuntimeWorld:
     async def shutdown(self) -> None:
         """Let go of the world; the world itself, and the runtime, stay as they are."""
         self._live = None
-
-    @property
-    def _actor_id(self) -> UUID | None:
-        return self._actor.id if self._actor is not None else None
-
-    def _activated(self) -> LiveWorld:
-        if self._live is None:
-            msg = f"world {self._name!r} has not been activated yet: await a call on it first, such as info()"
-            raise RuntimeError(msg)
-        return self._live
-
-    async def _row(self, services: ServiceContainer) -> WorldRow:
-        return await services.world_service.find(self.world_id)
-
-    async def _submit(
-        self, kind: CommandType, payload: dict[str, Any], *, tick: int, priority: int
-    ) -> Receipt:
-        return await self._send(CommandRequest(kind, payload, tick, priority))
-
-    async def _send(self, request: CommandRequest) -> Receipt:
-        services = await self._activate()
-        return await services.command_service.submit(self.world_id, request, actor_id=self._actor_id)
-
-    async def _activate(self) -> ServiceContainer:
-        services = await self._runtime.services()
-        if self._live is None:
-            async with self._activating:
-                if self._live is None:
-                    await self._open(services)
-        return services
-
-    async def _open(self, services: ServiceContainer) -> None:
-        worlds = services.world_service
-        row = await worlds.peek(self._name)
-        if row is None:
-            config = WorldConfig(name=self._name, seed=self._seed)
-            try:
-                info = await worlds.create_world(config, actor_id=self._actor_id)
-            except NameTakenError:
-                row = await worlds.find(self._name)
-            else:
-                row = await worlds.find(info.world_id)
-        if self._seed is not None and row.seed != self._seed:
-            msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
-            raise ConflictError(msg, seed=row.seed)
-        live = worlds.live(row.world_id)
-        for resource in self._initial_resources:
-            live.resources.insert(resource)
-        for handle, hook in self._waiting_hooks.items():
-            self._hook_handles[handle] = live.hooks.add(*hook)
-        self._waiting_hooks.clear()
-        if self._processors:
-            await self._adopt(services, row)
-        self._live = live
-        self._tick = row.tick
-
-    async def _adopt(self, services: ServiceContainer, row: WorldRow) -> None:
-        """Make the script's processors the world's: replace those whose code or parameters are others now.
-
-        Others may be doing the same, so the changes hold only for the version they were made for.
-        """
-        for processor in self._processors:
-            services.simulation_service.pool.bind(row.world_id, processor)
-        while requests := self._adoptions(await services.simulation_service.program(row)):
-            try:
-                await services.command_service.submit_batch(
-                    row.world_id, requests, actor_id=self._actor_id, expected_version=row.head_version
-                )
-            except VersionConflictError:
-                row = await services.world_service.find(row.world_id)
-            else:
-                return
-
-    def _adoptions(self, program: Program) -> list[CommandRequest]:
-        """Return the commands that bring a program to what this handle was given; none if it is that."""
-        wanted = [ProcessorRecord.of(processor) for processor in self._processors]
-        requests: list[CommandRequest] = []
-        for name in dict.fromkeys(record.name for record in wanted):
-            given = [record for record in wanted if record.name == name]
-            present = [record for record in program.processors if record.name == name]
-            if given == present:
-                continue
-            if present:
-                requests.append(CommandRequest(CommandType.REMOVE_PROCESSOR, {"processor": name}))
-            for record in given:
-                payload = {"processor": name, "parameters": record.parameters, "priority": record.priority}
-                requests.append(CommandRequest(CommandType.ADD_PROCESSOR, payload))
-        return requests
-
-
-def _payloads(components: Iterable[Component]) -> list[dict[str, Any]]:
-    return [component.to_payload() for component in components]
-
-
-def _names(types: Iterable[type[Component] | str]) -> list[str]:
-    return [kind if isinstance(kind, str) else kind.__name__ for kind in types]
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    """Take values one by one or in lists, as callers of either habit pass them."""
-    for value in values:
-        if isinstance(value, list | tuple | set | frozenset):
-            yield from value
-        else:
-            yield value
-
-
-def _is_component_rows(rows: Any) -> bool:
-    return isinstance(rows, list | tuple)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from archetype.clock import new_id
+from archetype.errors import TickNotFoundError
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.service.answers import refusal
@@ -48,6 +49,9 @@ class LabelService:
         Raises `PayloadError` on a bad name, `TickNotFoundError` for a tick that is not committed, and
         `LabelTakenError` when the world has a label of that name.
         """
+        if world.committed_tick < 0:
+            msg = f"world {world.name!r} has no committed tick yet that could be labelled"
+            raise TickNotFoundError(msg, tick=tick, committed_tick=-1)
         tick = self._worlds.committed(world, tick)
         command = _command(world, CommandType.ADD_LABEL, {"name": name, "tick": tick}, command_id, actor_id)
         await self._write(command, lambda connection: store.add(connection, command, name, tick))

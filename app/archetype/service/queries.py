@@ -165,7 +165,8 @@ class QueryService:
         entities: dict[int, Sequence[str]] = {}
         counts: dict[str, int] = {}
         for each in slices:
-            counts[each.archetype.name] = each.rows.num_rows
+            name = each.archetype.name
+            counts[name] = counts.get(name, 0) + each.rows.num_rows
             names = list(each.archetype.components)
             entities.update(dict.fromkeys(each.rows.column("entity_id").to_pylist(), names))
         return WorldSnapshot(world.world_id, chosen, dict(sorted(entities.items())), counts)

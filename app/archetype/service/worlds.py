@@ -233,14 +233,14 @@ class WorldService:
         return found.tick
 
     def committed(self, world: store.WorldRow, tick: int | None = None) -> int:
-        """Return a tick that is committed, by default the last (-1 before the first).
+        """Return a tick that is committed, by default the last; before the first, that is -1.
 
         Raises `TickNotFoundError` for one that is not, or that lies before the world's birth.
         """
         last = world.committed_tick
-        if tick is None:
+        if tick is None or tick == last:
             return last
-        if 0 <= tick <= last:
+        if 0 <= tick < last:
             return tick
         known = f"its ticks go from 0 to {last}" if last >= 0 else "it has no committed tick yet"
         msg = f"tick {tick} of world {world.name!r} is not committed; {known}"

@@ -11,7 +11,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from archetype.api.problems import problems
 from archetype.api.requests import Limit, world_id_of
-from archetype.api.schemas import (
+from archetype.api.schemas.commands import (
     BatchBody,
     CommandBody,
     CommandEntry,

@@ -13,8 +13,9 @@ from litestar.params import FromPath, PathParameter, QueryParameter
 from archetype.api.encodings import MediaType
 from archetype.api.negotiation import ArrowBody
 from archetype.api.problems import problems
-from archetype.api.requests import AtTick, DueTick, Priority, names
-from archetype.api.schemas import BulkReceipt, ComponentsBody, EntityResponse, ReceiptResponse, SpawnBody
+from archetype.api.requests import AtTick, DueTick, Priority, WorldReference, names
+from archetype.api.schemas.commands import ReceiptResponse
+from archetype.api.schemas.entities import BulkReceipt, ComponentsBody, EntityResponse, SpawnBody
 from archetype.api.submitting import Submitter
 from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.service.admission import BULK_BYTES_MAX, CommandRequest
@@ -53,14 +54,14 @@ class EntityRoutes(Controller):
     @get("/{entity_id:int}", summary="Read an entity", responses=problems(404, 422))
     async def entity(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         entity_id: EntityId,
         services: NamedDependency[ServiceContainer],
         tick: AtTick = None,
     ) -> EntityResponse:
         """Read one entity with all its values."""
-        found = await services.world_service.find(world)
-        return EntityResponse(**asdict(await services.query_service.entity(found, entity_id, tick)))
+        found, at = await services.world_service.resolve(world, tick)
+        return EntityResponse(**asdict(await services.query_service.entity(found, entity_id, at)))
 
     @patch("/{entity_id:int}", summary="Update an entity", status_code=202, responses=_REFUSALS)
     async def update(

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from archetype.api.problems import problems
 from archetype.api.requests import world_id_of
-from archetype.api.schemas import (
+from archetype.api.schemas.simulation import (
     ProcessorResponse,
     RunBody,
     RunResponse,
@@ -18,7 +18,7 @@ from archetype.api.schemas import (
     StepRequest,
     StepResponse,
 )
-from archetype.api.schemas import RunRequest as RunIn
+from archetype.api.schemas.simulation import RunRequest as RunIn
 from archetype.api.submitting import Submitter
 from archetype.log.command import CommandType
 from archetype.service.container import ServiceContainer

@@ -11,7 +11,13 @@ from litestar.di import NamedDependency
 import archetype
 from archetype.api.metrics import METRICS_MEDIA_TYPE, Metrics
 from archetype.api.problems import problems
-from archetype.api.schemas import ComponentType, FieldType, ProcessorType, ServerInfo, StatusResponse
+from archetype.api.schemas.system import (
+    ComponentType,
+    FieldType,
+    ProcessorType,
+    ServerInfo,
+    StatusResponse,
+)
 from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor

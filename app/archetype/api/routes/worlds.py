@@ -1,21 +1,22 @@
-"""Worlds: making, listing, forking and removing them."""
+"""Worlds: making, listing, configuring, forking and removing them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from archetype.api.problems import problems
-from archetype.api.requests import Limit
-from archetype.api.schemas import ForkBody, ForkCreate, WorldBody, WorldResponse
+from archetype.api.requests import Conditions, IdempotencyKey, Limit, WorldReference
+from archetype.api.schemas.worlds import ForkBody, ForkCreate, WorldBody, WorldChangeBody, WorldResponse
 from archetype.api.submitting import Submitter
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.service.container import ServiceContainer
+from archetype.service.forks import ForkRequest
 from archetype.service.worlds import WorldInfo
 
 __all__ = ["WorldRoutes"]
@@ -37,7 +38,7 @@ class WorldRoutes(Controller):
         submitter: NamedDependency[Submitter],
     ) -> Response[WorldResponse]:
         """Make a world; with the same `world_id` or Idempotency-Key again, answer as the first time."""
-        config = WorldConfig(world_id=data.world_id, name=data.name, seed=data.seed)
+        config = WorldConfig(world_id=data.world_id, name=data.name, seed=data.seed, snapshots=data.snapshots)
         command_id = submitter.conditions.command_id("worlds")
         return _created(await submitter.services.world_service.create_world(config, command_id=command_id))
 
@@ -62,8 +63,23 @@ class WorldRoutes(Controller):
     ) -> Response[WorldResponse]:
         """Describe a world; its ETag is its version, which If-Match takes."""
         found = await services.world_service.find(world)
-        info = await services.world_service.info(found)
-        return Response(WorldResponse.of(info), headers={"ETag": f'"{info.version}"'})
+        return _described(await services.world_service.info(found))
+
+    @patch("/{world:str}", summary="Configure a world", responses=problems(404, 409, 413, 422))
+    async def configure(
+        self,
+        world: FromPath[str],
+        data: WorldChangeBody,
+        services: NamedDependency[ServiceContainer],
+        key: IdempotencyKey = None,
+    ) -> Response[WorldResponse]:
+        """Change when a world's states are stored; a run that is under way goes on as it began."""
+        found = await services.world_service.find(world)
+        command_id = Conditions(key, None).command_id(found.world_id)
+        info = await services.world_service.configure_world(
+            found, snapshots=data.snapshots, command_id=command_id
+        )
+        return _described(info)
 
     @delete("/{world:str}", summary="Remove a world", status_code=204, responses=problems(404, 409, 422))
     async def remove(
@@ -76,19 +92,38 @@ class WorldRoutes(Controller):
     @post("/{world:str}/fork", summary="Fork a world", responses=problems(404, 409, 413, 422))
     async def fork(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         submitter: NamedDependency[Submitter],
         data: ForkBody = None,
-    ) -> Response[WorldResponse]:
-        """Make a world that shares this one's past; commands that wait stay with this one."""
+    ) -> Response[WorldResponse | list[WorldResponse]]:
+        """Make a world that shares this one's past up to a tick, or with `count` a list of them.
+
+        Commands that wait stay with this one, unless `include_pending` takes them along.
+        """
         asked = data or ForkCreate()
         worlds = submitter.services.world_service
-        parent = await worlds.find(world)
+        if asked.tick == -1:
+            parent, tick = await worlds.find(world), -1
+        else:
+            parent, tick = await worlds.resolve(world, asked.tick)
         command_id = submitter.conditions.command_id(f"{parent.world_id}:fork")
-        name = asked.name or f"{parent.name}-{(command_id or new_id()).hex[-8:]}"
-        return _created(await worlds.fork_world(parent, name, tick=asked.tick, command_id=command_id))
+        request = ForkRequest(
+            name=asked.name or f"{parent.name}-{(command_id or new_id()).hex[-8:]}",
+            tick=tick,
+            seed=asked.seed,
+            include_pending=asked.include_pending,
+            count=asked.count,
+            command_id=command_id,
+        )
+        forks = await worlds.fork(parent, request)
+        if asked.count is None:
+            return _created(forks[0])
+        return Response([WorldResponse.of(info) for info in forks])
 
 
-def _created(info: WorldInfo) -> Response[WorldResponse]:
-    headers = {"Location": f"/worlds/{info.world_id}", "ETag": f'"{info.version}"'}
-    return Response(WorldResponse.of(info), headers=headers)
+def _created(info: WorldInfo) -> Response[Any]:
+    return _described(info, {"Location": f"/worlds/{info.world_id}"})
+
+
+def _described(info: WorldInfo, headers: dict[str, str] | None = None) -> Response[WorldResponse]:
+    return Response(WorldResponse.of(info), headers={**(headers or {}), "ETag": f'"{info.version}"'})

@@ -11,6 +11,7 @@ from archetype.log.lineage import Lineage
 from archetype.log.payloads import is_world_name
 from archetype.service.references import Reference
 from archetype.service.verification.faults import CheckedCommit
+from archetype.service.worlds import as_uuid
 from archetype.store import audit, labels
 from archetype.store.audit import RawRow
 from archetype.store.database import Reading
@@ -63,7 +64,7 @@ async def _chain(reading: Reading, reference: str) -> list[RawRow]:
         parent_id, fork_tick = values["parent_id"], values["fork_tick"]
         if not isinstance(parent_id, UUID) or not isinstance(fork_tick, int) or fork_tick < 0:
             return chain
-        parent = await _first(reading, audit.select_worlds(world_id=parent_id))
+        parent = await _first(reading, audit.select_worlds(parent_id))
         if parent is None or parent.world_id in seen:
             return chain  # the check of the fork says so
         chain.append(parent)
@@ -71,13 +72,11 @@ async def _chain(reading: Reading, reference: str) -> list[RawRow]:
 
 
 async def _world_row(reading: Reading, reference: str) -> RawRow | None:
-    try:
-        world_id = UUID(reference)
-    except ValueError:
-        if not is_world_name(reference):
-            return None
-        return await _first(reading, audit.select_worlds(name=reference))
-    return await _first(reading, audit.select_worlds(world_id=world_id))
+    world_id = as_uuid(reference)
+    if world_id is None and not is_world_name(reference):
+        return None
+    named = audit.select_worlds(name=reference) if world_id is None else audit.select_worlds(world_id)
+    return await _first(reading, named)
 
 
 async def _labelled(reading: Reading, lineage: Lineage, label: str) -> int:

@@ -1,0 +1,61 @@
+"""Labels: names for ticks, which references use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, PathParameter
+
+from archetype.api.problems import problems
+from archetype.api.requests import Conditions, IdempotencyKey, WorldReference
+from archetype.api.schemas.labels import LabelBody, LabelResponse
+from archetype.service.container import ServiceContainer
+
+__all__ = ["LabelRoutes"]
+
+LabelName = Annotated[str, PathParameter(description="The label's name.")]
+
+
+class LabelRoutes(Controller):
+    """The labels of a world."""
+
+    path = "/worlds/{world:str}/labels"
+    tags = ("labels",)
+
+    @post(summary="Label a tick", responses=problems(404, 409, 413, 422))
+    async def add(
+        self,
+        world: WorldReference,
+        data: LabelBody,
+        services: NamedDependency[ServiceContainer],
+        key: IdempotencyKey = None,
+    ) -> LabelResponse:
+        """Name a committed tick; forks that share the tick inherit the name."""
+        found, tick = await services.world_service.resolve(world, data.tick)
+        command_id = Conditions(key, None).command_id(found.world_id)
+        label = await services.label_service.add(found, data.name, tick, command_id=command_id)
+        return LabelResponse(**asdict(label))
+
+    @get(summary="List labels", responses=problems(404, 422))
+    async def labels(
+        self, world: FromPath[str], services: NamedDependency[ServiceContainer]
+    ) -> list[LabelResponse]:
+        """List a world's labels by tick and name, those inherited from its ancestors too."""
+        found = await services.world_service.find(world)
+        return [LabelResponse(**asdict(each)) for each in await services.label_service.list_labels(found)]
+
+    @delete("/{name:str}", summary="Remove a label", status_code=204, responses=problems(404, 409, 422))
+    async def remove(
+        self,
+        world: FromPath[str],
+        name: LabelName,
+        services: NamedDependency[ServiceContainer],
+        key: IdempotencyKey = None,
+    ) -> None:
+        """Take a tick's name away; one that is inherited is its ancestor's to remove."""
+        found = await services.world_service.find(world)
+        command_id = Conditions(key, None).command_id(found.world_id)
+        await services.label_service.remove(found, name, command_id=command_id)

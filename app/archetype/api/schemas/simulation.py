@@ -1,0 +1,72 @@
+"""Steps, runs and processors: bodies and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from archetype.api.schemas.bodies import Body, json_body
+from archetype.log.payloads import MAX_STEPS
+
+__all__ = [
+    "ProcessorResponse",
+    "RunBody",
+    "RunRequest",
+    "RunResponse",
+    "StepBody",
+    "StepRequest",
+    "StepResponse",
+]
+
+
+class StepRequest(Body):
+    """One tick."""
+
+    num_steps: int = Field(default=1, description="Accepted for old callers; a step is always one tick.")
+    debug: bool = Field(default=False, description="Reaches every processor as `debug`.")
+    inputs: dict[str, Any] = Field(default={}, description="Reach every processor that names them.")
+
+
+class RunRequest(StepRequest):
+    """Ticks one after the other."""
+
+    num_steps: int = Field(default=1, ge=0, le=MAX_STEPS, description="How many ticks to run.")
+
+
+StepBody = Annotated[StepRequest | None, json_body({"inputs": {"wind": 0.5}})]
+RunBody = Annotated[RunRequest | None, json_body({"num_steps": 10})]
+
+
+class StepResponse(BaseModel):
+    """What a step did."""
+
+    world_id: UUID
+    commands_applied: int
+    commands_rejected: int
+    run_id: UUID
+    tick: int = Field(description="The world's tick now: the number of the next tick to run.")
+
+
+class RunResponse(BaseModel):
+    """What a run did."""
+
+    run_id: UUID
+    world_id: UUID
+    ticks_completed: int
+    commands_applied: int
+    commands_rejected: int
+    final_tick: int = Field(description="The world's tick now: the number of the next tick to run.")
+
+
+class ProcessorResponse(BaseModel):
+    """A processor that runs in a world."""
+
+    name: str
+    priority: int
+    components: list[str]
+    parameters: dict[str, Any]
+    module: str
+    is_loaded: bool = Field(description="Whether this server has its code.")
+    is_current: bool = Field(description="Whether that code is the recorded one; other code is replaced.")

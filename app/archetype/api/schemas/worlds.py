@@ -1,0 +1,97 @@
+"""Worlds: bodies and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from archetype.api.schemas.bodies import Body, json_body
+from archetype.log.payloads import Seed, Snapshots, WorldName
+from archetype.service.forks import FORKS_MAX
+from archetype.service.worlds import WorldInfo
+
+__all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldResponse"]
+
+_SNAPSHOTS = (
+    "When states are stored: after every N-th tick (1: after each), or `needed`: only where they could not "
+    "be computed again."
+)
+
+
+class WorldCreate(Body):
+    """A new world; all fields may be left out."""
+
+    name: WorldName | None = Field(
+        default=None, description="Unique among live worlds; without one the world is named by its id."
+    )
+    seed: Seed | None = Field(default=None, description="Keys every random number of the world's processors.")
+    world_id: UUID | None = Field(
+        default=None, description="With the same id again the answer is the first one."
+    )
+    snapshots: Snapshots | None = Field(default=None, description=_SNAPSHOTS)
+    storage_uri: str | None = Field(default=None, description="Accepted for old callers; has no effect.")
+    namespace: str | None = Field(default=None, description="Accepted for old callers; has no effect.")
+
+
+WorldBody = Annotated[WorldCreate, json_body({"name": "demo", "seed": 7, "snapshots": 10})]
+
+
+class WorldChange(Body):
+    """Other settings of a world, from its next run on."""
+
+    snapshots: Snapshots = Field(description=_SNAPSHOTS)
+
+
+WorldChangeBody = Annotated[WorldChange, json_body({"snapshots": "needed"})]
+
+
+class ForkCreate(Body):
+    """A fork of a world, or several at once."""
+
+    name: WorldName | None = Field(
+        default=None, description="By default the parent's name and eight random digits."
+    )
+    tick: int | None = Field(
+        default=None,
+        ge=-1,
+        description="The last tick to share, by default the last one committed; -1 shares none.",
+    )
+    seed: Seed | None = Field(
+        default=None,
+        description="Gives other random numbers from the fork on; of several forks each has the next seed.",
+    )
+    include_pending: bool = Field(
+        default=False, description="Take the commands along that wait in the parent after that tick."
+    )
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        le=FORKS_MAX,
+        description="So many forks, `name-1`, `name-2`, …: all are made or none, and the answer is a list.",
+    )
+
+
+ForkBody = Annotated[ForkCreate | None, json_body({"name": "what-if", "tick": 2})]
+
+
+class WorldResponse(BaseModel):
+    """A world; `tick` is the number of the next tick to run."""
+
+    world_id: UUID
+    name: str
+    tick: int
+    entity_count: int = Field(description="Active entities after the last committed tick.")
+    parent_id: UUID | None = Field(description="The world that owns the tick this one was forked at.")
+    fork_tick: int | None
+    version: int = Field(description="Grows by one with each entry of the world's log.")
+    seed: int
+    created_at: datetime
+    snapshots: Snapshots = Field(description=_SNAPSHOTS)
+
+    @classmethod
+    def of(cls, info: WorldInfo) -> WorldResponse:
+        """Describe a world."""
+        return cls(**{name: getattr(info, name) for name in cls.model_fields})

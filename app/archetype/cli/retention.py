@@ -1,0 +1,120 @@
+"""`archetype world thin` and `archetype gc`: storing less, on the database itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archetype.cli.arguments import WorldArgument, YesOption
+from archetype.cli.database import DatabaseOption, ModuleOption, on_services
+from archetype.cli.progress import progress_bar
+from archetype.cli.session import Session, confirmed, with_session
+
+if TYPE_CHECKING:
+    from archetype.service.container import ServiceContainer
+    from archetype.service.retention import ThinPlan, ThinResult
+    from archetype.store.retention import PageUse
+
+__all__ = ["register"]
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and free.")]
+
+
+def register(app: typer.Typer, world_app: typer.Typer) -> None:
+    """Add the commands to the apps: `gc` to the whole, `thin` to that of worlds."""
+    app.command(epilog="Example: archetype gc --dry-run")(gc)
+    world_app.command(epilog="Example: archetype world thin demo --keep-every 100 --module my_sim")(thin)
+
+
+@with_session
+def thin(
+    session: Session,
+    world: WorldArgument,
+    keep_every: Annotated[
+        int | None,
+        typer.Option("--keep-every", min=1, metavar="N", help="Keep the snapshots of every N-th tick too."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the log.")] = None,
+    yes: YesOption = False,
+    module: ModuleOption = None,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Drop snapshots of a world's own ticks that a replay rebuilds; each is rebuilt and compared first.
+
+    What stays: the newest, those that forks begin with, ticks that are no function of their inputs, and the
+    last of each program. Pages are freed by `archetype gc`.
+    """
+
+    async def plan(services: ServiceContainer) -> ThinPlan:
+        found = await services.world_service.find(world)
+        return await services.retention_service.plan(found, keep_every=keep_every)
+
+    planned = on_services(database_url, module, plan)
+    if dry_run:
+        session.output.record(_plan_record(planned))
+        return
+    typer.echo(_sentence(planned), err=True)
+    confirmed("Drop them?", is_sure=yes or not planned.ticks)
+
+    async def act(services: ServiceContainer) -> ThinResult:
+        found = await services.world_service.find(world)
+        first, last = (planned.ticks[0], planned.ticks[-1]) if planned.ticks else (0, 0)
+        with progress_bar(f"replaying {planned.name}", last - first + 1) as show:
+
+            async def on_tick(tick: int) -> None:
+                show(tick - first + 1)
+
+            return await services.retention_service.thin(
+                found, keep_every=keep_every, reason=reason, on_tick=on_tick
+            )
+
+    result = on_services(database_url, module, act)
+    session.output.record(asdict(result))
+
+
+def _plan_record(planned: ThinPlan) -> dict[str, Any]:
+    return {
+        "world_id": planned.world_id,
+        "name": planned.name,
+        "stored_count": planned.stored_count,
+        "droppable_count": len(planned.ticks),
+        "kept": dict(planned.kept),
+        "page_count": planned.freed.page_count,
+        "size_bytes": planned.freed.size_bytes,
+    }
+
+
+def _sentence(planned: ThinPlan) -> str:
+    return (
+        f"{len(planned.ticks)} of {planned.stored_count} snapshots of {planned.name!r} can go, once a replay "
+        f"has rebuilt each; `archetype gc` then frees {planned.freed.page_count} pages, "
+        f"{planned.freed.size_bytes:,} bytes"
+    )
+
+
+@with_session
+def gc(
+    session: Session,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Remove the pages of all worlds that no snapshot refers to."""
+    found = on_services(database_url, None, _garbage)
+    if dry_run or not found.page_count:
+        session.output.record(asdict(found))
+        return
+    typer.echo(f"{found.page_count} pages, {found.size_bytes:,} bytes, are referred to by nothing", err=True)
+    confirmed("Remove them?", is_sure=yes)
+    session.output.record(asdict(on_services(database_url, None, _collect)))
+
+
+async def _garbage(services: ServiceContainer) -> PageUse:
+    return await services.retention_service.garbage()
+
+
+async def _collect(services: ServiceContainer) -> PageUse:
+    return await services.retention_service.collect_garbage()

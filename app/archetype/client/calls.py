@@ -1,0 +1,56 @@
+"""What every call is made of: a path, a request that is sent until it is answered, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from archetype.client.transport import Transport
+from archetype.clock import new_id
+from archetype.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["ARROW_STREAM", "Calls", "json_of", "path_of", "present"]
+
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+
+
+class Calls:
+    """The base of the client's parts, each of which has the calls of one noun."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def _read(self, path: str, **params: object) -> Any:
+        return json_of(self._transport.send("GET", path, params=params))
+
+    def _change(self, method: str, path: str, body: object = None, **options: Any) -> Any:
+        return json_of(self._send_change(method, path, json=body, **options))
+
+    def _send_change(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx.Response:
+        key = {"Idempotency-Key": str(new_id())}
+        return self._transport.send(method, path, headers=key | dict(headers or {}), **options)
+
+
+def path_of(world: str, *rest: object) -> str:
+    """Return the path of a world, or of something in it; names may hold anything."""
+    return "/".join(("/worlds", *(quote(str(part), safe="") for part in (world, *rest))))
+
+
+def present(**fields: object) -> dict[str, Any]:
+    """Return the fields that are given: what is left out is the server's to choose."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def json_of(response: httpx.Response) -> Any:
+    """Return the JSON of an answer; another server than ours may have none."""
+    try:
+        return response.json()
+    except ValueError:
+        msg = f"{response.url} did not answer with JSON; is it an archetype server?"
+        raise UnavailableError(msg, url=str(response.url)) from None

@@ -1,0 +1,79 @@
+"""Calls that submit commands, run ticks, and read the log back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from archetype.client import answers
+from archetype.client.calls import Calls, json_of, path_of
+from archetype.clock import new_id
+
+__all__ = ["CommandCalls"]
+
+
+class CommandCalls(Calls):
+    """The calls about commands and ticks."""
+
+    def submit(
+        self,
+        world: str,
+        type_name: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        tick: int = 0,
+        priority: int = 0,
+        command_id: UUID | str | None = None,
+    ) -> answers.Receipt:
+        """Submit a command; it is durable when this returns, and applied in the receipt's tick.
+
+        With a `command_id` of your own, the same command again is accepted only once.
+        """
+        body = {"type": type_name, "payload": dict(payload or {}), "tick": tick, "priority": priority}
+        path = path_of(world, "commands")
+        if command_id is None:
+            return self._change("POST", path, body)
+        return json_of(self._transport.send("POST", path, json=body | {"id": str(command_id)}))
+
+    def submit_batch(self, world: str, commands: Sequence[Mapping[str, Any]]) -> list[answers.Receipt]:
+        """Submit commands in their order, all or none; each has a type, payload, tick, priority, id."""
+        body = {"commands": [{"id": str(new_id())} | dict(command) for command in commands]}
+        headers = {"Prefer": "return=representation"}
+        path = path_of(world, "commands", "batch")
+        return json_of(self._transport.send("POST", path, json=body, headers=headers))
+
+    def commands(
+        self, world: str, *, limit: int | None = None, before: int | None = None
+    ) -> list[answers.CommandEntry]:
+        """Return the newest commands in short, the newest last; `before` continues further into the past."""
+        return self._read(path_of(world, "commands"), limit=limit, before=before)
+
+    def pending_count(self, world: str) -> int:
+        """Count the commands that wait for a tick."""
+        pending: answers.Pending = self._read(path_of(world, "commands", "pending"))
+        return pending["pending_count"]
+
+    def history(
+        self, world: str, *, limit: int | None = None, before: int | None = None
+    ) -> list[answers.HistoryEntry]:
+        """Return the newest commands of the world's whole lineage and what became of each, newest last."""
+        return self._read(path_of(world, "history"), limit=limit, before=before)
+
+    def step(
+        self, world: str, *, inputs: Mapping[str, Any] | None = None, debug: bool = False
+    ) -> answers.StepReport:
+        """Run one tick; `inputs` reach every processor that names them."""
+        body = {"inputs": dict(inputs or {}), "debug": debug}
+        return self._change("POST", path_of(world, "step"), body, waits_long=True)
+
+    def run(
+        self, world: str, num_steps: int = 1, *, inputs: Mapping[str, Any] | None = None, debug: bool = False
+    ) -> answers.RunReport:
+        """Run ticks one after the other, and return once the last is durable."""
+        body = {"num_steps": num_steps, "inputs": dict(inputs or {}), "debug": debug}
+        return self._change("POST", path_of(world, "run"), body, waits_long=True)
+
+    def processors(self, world: str) -> list[answers.WorldProcessor]:
+        """Return the processors of the next tick, in the order in which they run."""
+        return self._read(path_of(world, "processors"))

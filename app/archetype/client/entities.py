@@ -1,0 +1,109 @@
+"""Calls that change entities; each is a command, durable when it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from archetype.client import answers
+from archetype.client.calls import ARROW_STREAM, Calls, json_of, path_of, present
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["EntityCalls"]
+
+Components = Sequence[Mapping[str, Any]]
+"""Component values, each with its type name: `[{"type": "Position", "x": 1.0}]`."""
+
+
+class EntityCalls(Calls):
+    """The calls that change entities."""
+
+    def spawn(
+        self,
+        world: str,
+        components: Components,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+        entity_id: int | None = None,
+    ) -> answers.Receipt:
+        """Spawn an entity; the receipt says its id at once."""
+        body = _command(components, tick, priority) | present(entity_id=entity_id)
+        return self._change("POST", path_of(world, "entities"), body)
+
+    def despawn(
+        self, world: str, entity_id: int, *, tick: int | None = None, priority: int | None = None
+    ) -> answers.Receipt:
+        """End an entity."""
+        params = {"tick": tick, "priority": priority}
+        return self._change("DELETE", path_of(world, "entities", entity_id), params=params)
+
+    def update(
+        self,
+        world: str,
+        entity_id: int,
+        components: Components,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+    ) -> answers.Receipt:
+        """Set the named fields of components that the entity has."""
+        body = _command(components, tick, priority)
+        return self._change("PATCH", path_of(world, "entities", entity_id), body)
+
+    def add_components(
+        self,
+        world: str,
+        entity_id: int,
+        components: Components,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+    ) -> answers.Receipt:
+        """Give components to an entity."""
+        body = _command(components, tick, priority)
+        return self._change("POST", path_of(world, "entities", entity_id, "components"), body)
+
+    def remove_components(
+        self,
+        world: str,
+        entity_id: int,
+        types: Sequence[str],
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+    ) -> answers.Receipt:
+        """Take components from an entity."""
+        params = {"types": ",".join(types), "tick": tick, "priority": priority}
+        return self._change("DELETE", path_of(world, "entities", entity_id, "components"), params=params)
+
+    def spawn_many(
+        self, world: str, table: pa.Table, *, tick: int | None = None, priority: int | None = None
+    ) -> answers.BulkReceipt:
+        """Spawn a row each of an Arrow table with `component__field` columns, as one command."""
+        return self._bulk("POST", world, table, tick, priority)
+
+    def update_many(
+        self, world: str, table: pa.Table, *, tick: int | None = None, priority: int | None = None
+    ) -> answers.BulkReceipt:
+        """Set an Arrow table's columns on the entities that its `entity_id` names, as one command."""
+        return self._bulk("PATCH", world, table, tick, priority)
+
+    def _bulk(self, method: str, world: str, table: pa.Table, tick: int | None, priority: int | None) -> Any:
+        from archetype.client.tables import encode_stream  # noqa: PLC0415
+
+        return json_of(
+            self._send_change(
+                method,
+                path_of(world, "entities", "bulk"),
+                params={"tick": tick, "priority": priority},
+                content=encode_stream(table),
+                headers={"Content-Type": ARROW_STREAM},
+            )
+        )
+
+
+def _command(components: Components, tick: int | None, priority: int | None) -> dict[str, Any]:
+    return {"components": [dict(value) for value in components]} | present(tick=tick, priority=priority)

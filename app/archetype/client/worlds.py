@@ -1,0 +1,95 @@
+"""Calls about worlds as wholes: making, finding, configuring, forking, labelling and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from archetype.client import answers
+from archetype.client.calls import Calls, json_of, path_of, present
+from archetype.errors import WorldNotFoundError
+
+__all__ = ["WorldCalls"]
+
+Snapshots = int | str
+"""When states are stored: after every N-th tick, or `"needed"`."""
+
+
+class WorldCalls(Calls):
+    """The calls about worlds as wholes."""
+
+    def create_world(
+        self, name: str | None = None, *, seed: int | None = None, snapshots: Snapshots | None = None
+    ) -> answers.World:
+        """Make a world; without a name it is named by its id, without a seed it draws one."""
+        return self._change("POST", "/worlds", present(name=name, seed=seed, snapshots=snapshots))
+
+    def world(self, world: str) -> answers.World:
+        """Return a world."""
+        return self._read(path_of(world))
+
+    def list_worlds(self, *, after: str | None = None, limit: int | None = None) -> list[answers.World]:
+        """Return one page of the live worlds; `after` continues behind a world's id."""
+        return self._read("/worlds", after=after, limit=limit)
+
+    def all_worlds(self) -> Iterator[answers.World]:
+        """Go through all live worlds, page by page."""
+        response = self._transport.send("GET", "/worlds")
+        yield from json_of(response)
+        while (following := response.links.get("next", {}).get("url")) is not None:
+            response = self._transport.send("GET", following)
+            yield from json_of(response)
+
+    def configure_world(self, world: str, *, snapshots: Snapshots) -> answers.World:
+        """Change when a world's states are stored, from its next run on."""
+        return self._change("PATCH", path_of(world), {"snapshots": snapshots})
+
+    def fork_world(
+        self,
+        world: str,
+        *,
+        name: str | None = None,
+        tick: int | None = None,
+        seed: int | None = None,
+        include_pending: bool = False,
+    ) -> answers.World:
+        """Make a world that shares the past up to and including a tick, by default the last committed one.
+
+        A new `seed` gives other random numbers from there on; `include_pending` takes the commands along that
+        wait in the parent.
+        """
+        body = present(name=name, tick=tick, seed=seed) | {"include_pending": include_pending}
+        return self._change("POST", path_of(world, "fork"), body)
+
+    def fork_many(
+        self,
+        world: str,
+        name: str | None,
+        count: int,
+        *,
+        tick: int | None = None,
+        seed: int | None = None,
+        include_pending: bool = False,
+    ) -> list[answers.World]:
+        """Make so many forks, all or none: `name-1`, `name-2`, …; given a seed, each has the next."""
+        body = present(name=name, tick=tick, seed=seed) | {"include_pending": include_pending, "count": count}
+        return self._change("POST", path_of(world, "fork"), body)
+
+    def remove_world(self, world: str, *, reason: str | None = None) -> None:
+        """Archive a world: its past stays in the database, its name becomes free."""
+        world_id = self.world(world)["world_id"]
+        # It was there just now: where it is gone, a first try whose answer was lost has done it.
+        with suppress(WorldNotFoundError):
+            self._send_change("DELETE", path_of(world_id), params={"reason": reason})
+
+    def label(self, world: str, name: str, *, tick: int | None = None) -> answers.Label:
+        """Name a committed tick: `tick`, that of a reference such as `demo@120`, or the last one."""
+        return self._change("POST", path_of(world, "labels"), {"name": name} | present(tick=tick))
+
+    def labels(self, world: str) -> list[answers.Label]:
+        """Return a world's labels by tick and name, those inherited from its ancestors too."""
+        return self._read(path_of(world, "labels"))
+
+    def unlabel(self, world: str, name: str) -> None:
+        """Take a tick's name away."""
+        self._send_change("DELETE", path_of(world, "labels", name))

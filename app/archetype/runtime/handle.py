@@ -1,0 +1,156 @@
+"""What every part of a world's handle stands on: the world is opened, or made, at the first use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from archetype.core.config import WorldConfig
+from archetype.core.hooks import HookHandle
+from archetype.core.processor import AsyncProcessor
+from archetype.core.resources import Resources
+from archetype.errors import ConflictError, NameTakenError, VersionConflictError
+from archetype.log.command import CommandType
+from archetype.log.payloads import Snapshots
+from archetype.runtime.actor import ActorCtx
+from archetype.runtime.adopting import adoptions
+from archetype.service.admission import CommandRequest
+from archetype.service.commands import Receipt
+from archetype.service.container import ServiceContainer
+from archetype.service.worlds import LiveWorld
+from archetype.store.worlds import WorldRow
+
+if TYPE_CHECKING:
+    from archetype.runtime.runtime import ArchetypeRuntime
+
+__all__ = ["WorldHandle"]
+
+
+class WorldHandle:
+    """Opens the world of a name at the first use, and submits its commands; the base of `RuntimeWorld`."""
+
+    def __init__(
+        self,
+        runtime: ArchetypeRuntime,
+        name: str,
+        *,
+        processors: Sequence[AsyncProcessor] = (),
+        resources: Sequence[object] = (),
+        seed: int | None = None,
+        snapshots: Snapshots | None = None,
+        actor: ActorCtx | None = None,
+        live: LiveWorld | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._name = name
+        self._processors = processors
+        self._initial_resources = resources
+        self._seed = seed
+        self._snapshots: Snapshots | None = snapshots
+        self._actor = actor
+        self._activating = asyncio.Lock()
+        self._live = live
+        self._tick = 0
+        self._waiting_hooks: dict[HookHandle, tuple[type[Any], Any, Literal["blocking", "spawn"]]] = {}
+        self._hook_handles: dict[HookHandle, HookHandle] = {}
+
+    @property
+    def name(self) -> str:
+        """The world's name."""
+        return self._name
+
+    @property
+    def world_id(self) -> UUID:
+        """The world's id, known from the first use on."""
+        return self._activated().world_id
+
+    @property
+    def tick(self) -> int:
+        """The next tick to run, as this handle last saw it; `info()` asks the database."""
+        self._activated()
+        return self._tick
+
+    @property
+    def resources(self) -> Resources:
+        """What processors get as `resources`: live objects of this process, by type."""
+        return self._activated().resources
+
+    @property
+    def _actor_id(self) -> UUID | None:
+        return self._actor.id if self._actor is not None else None
+
+    def _activated(self) -> LiveWorld:
+        if self._live is None:
+            msg = f"world {self._name!r} has not been activated yet: await a call on it first, such as info()"
+            raise RuntimeError(msg)
+        return self._live
+
+    async def _row(self, services: ServiceContainer) -> WorldRow:
+        return await services.world_service.find(self.world_id)
+
+    async def _at(self, services: ServiceContainer, tick: int | str | None) -> tuple[WorldRow, int]:
+        """Return the world's row, and the committed tick of that number or label; None is the last one."""
+        if isinstance(tick, str):
+            return await services.world_service.resolve(f"{self.world_id}@{tick}")
+        return await services.world_service.resolve(self.world_id, tick)
+
+    async def _submit(
+        self, kind: CommandType, payload: dict[str, Any], *, tick: int, priority: int
+    ) -> Receipt:
+        return await self._send(CommandRequest(kind, payload, tick, priority))
+
+    async def _send(self, request: CommandRequest) -> Receipt:
+        services = await self._activate()
+        return await services.command_service.submit(self.world_id, request, actor_id=self._actor_id)
+
+    async def _activate(self) -> ServiceContainer:
+        services = await self._runtime.services()
+        if self._live is None:
+            async with self._activating:
+                if self._live is None:
+                    await self._open(services)
+        return services
+
+    async def _open(self, services: ServiceContainer) -> None:
+        worlds = services.world_service
+        row = await worlds.peek(self._name)
+        if row is None:
+            config = WorldConfig(name=self._name, seed=self._seed, snapshots=self._snapshots)
+            try:
+                info = await worlds.create_world(config, actor_id=self._actor_id)
+            except NameTakenError:
+                row = await worlds.find(self._name)
+            else:
+                row = await worlds.find(info.world_id)
+        if self._seed is not None and row.seed != self._seed:
+            msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
+            raise ConflictError(msg, seed=row.seed)
+        live = worlds.live(row.world_id)
+        for resource in self._initial_resources:
+            live.resources.insert(resource)
+        for handle, hook in self._waiting_hooks.items():
+            self._hook_handles[handle] = live.hooks.add(*hook)
+        self._waiting_hooks.clear()
+        if self._processors:
+            await self._adopt(services, row)
+        self._live = live
+        self._tick = row.tick
+
+    async def _adopt(self, services: ServiceContainer, row: WorldRow) -> None:
+        """Make the script's processors the world's: replace those whose code or parameters are others now.
+
+        Others may be doing the same, so the changes hold only for the version they were made for.
+        """
+        for processor in self._processors:
+            services.simulation_service.pool.bind(row.world_id, processor)
+        while requests := adoptions(self._processors, await services.simulation_service.program(row)):
+            try:
+                await services.command_service.submit_batch(
+                    row.world_id, requests, actor_id=self._actor_id, expected_version=row.head_version
+                )
+            except VersionConflictError:
+                row = await services.world_service.find(row.world_id)
+            else:
+                return

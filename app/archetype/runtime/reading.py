@@ -1,0 +1,90 @@
+"""What a world's handle reads: states at any committed tick, and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from archetype.core.component import Component
+from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.command import Command
+from archetype.runtime.entities import component_names
+from archetype.runtime.handle import WorldHandle
+from archetype.service.labels import Label
+from archetype.service.queries import EntityState, WorldSnapshot
+from archetype.service.ranges import committed_range
+from archetype.service.worlds import WorldInfo
+from archetype.store.ticks import TickCounts
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["Reading"]
+
+
+class Reading(WorldHandle):
+    """Reads what is committed; a `tick` is a number, or a label's name, and by default the last one."""
+
+    async def query(
+        self,
+        *types: type[Component] | str,
+        tick: int | str | None = None,
+        ticks: Collection[int] | None = None,
+        entity_ids: Sequence[int] | None = None,
+    ) -> DataFrame:
+        """Return the active entities that have all of these components as a Daft DataFrame.
+
+        The rows are those after the last committed tick, after `tick` (a number or a label), or after each of
+        `ticks`; the columns are the base columns and `component__field` of the named components (of all,
+        when none is named).
+        """
+        if tick is not None and ticks is not None:
+            msg = "tick is one tick, ticks are several; give one of the two"
+            raise InvalidInputError(msg, faults=[FieldFault("tick", msg)])
+        from daft import from_arrow  # noqa: PLC0415  slow to import, and not every script asks
+
+        services = await self._activate()
+        row, at = await self._at(services, tick)
+        table = await services.query_service.frame(
+            row,
+            components=component_names(types) or None,
+            ticks=[at] if ticks is None else ticks,
+            entity_ids=entity_ids,
+        )
+        return from_arrow(table)
+
+    async def state(self, tick: int | str | None = None) -> WorldSnapshot:
+        """Return who is there after a tick, and with which components."""
+        services = await self._activate()
+        return await services.query_service.snapshot(*await self._at(services, tick))
+
+    async def entity(self, entity_id: int, tick: int | str | None = None) -> EntityState:
+        """Return one entity after a tick; `EntityNotFoundError` if it is not active then."""
+        services = await self._activate()
+        row, at = await self._at(services, tick)
+        return await services.query_service.entity(row, entity_id, at)
+
+    async def counts(self, from_tick: int | None = None, to_tick: int | None = None) -> list[TickCounts]:
+        """Count the active entities after each tick `from_tick` <= t < `to_tick`, by default of all."""
+        services = await self._activate()
+        row = await self._row(services)
+        ticks = committed_range(row, from_tick, to_tick)
+        return await services.world_service.counts(row, ticks.start, ticks.stop)
+
+    async def labels(self) -> list[Label]:
+        """List the world's labels by tick and name, those inherited from its ancestors too."""
+        services = await self._activate()
+        return await services.label_service.list_labels(await self._row(services))
+
+    async def info(self) -> WorldInfo:
+        """Describe the world as the database has it now."""
+        services = await self._activate()
+        info = await services.world_service.info(await self._row(services))
+        self._tick = info.tick
+        return info
+
+    async def command_history(self, limit: int = 100) -> list[Command]:
+        """Return the newest commands of the world and its ancestors, the oldest of them first."""
+        services = await self._activate()
+        entries = await services.command_service.history(self.world_id, limit=limit)
+        return [entry.command for entry in entries]

@@ -1,0 +1,31 @@
+"""Ranges of a world's committed ticks, as callers ask for them."""
+
+from __future__ import annotations
+
+from archetype.errors import FieldFault, InvalidInputError, LimitExceededError, TickNotFoundError
+from archetype.store.worlds import WorldRow
+
+__all__ = ["RANGE_TICKS_MAX", "committed_range"]
+
+RANGE_TICKS_MAX = 10_000
+"""Ticks that one answer covers."""
+
+
+def committed_range(world: WorldRow, from_tick: int | None = None, to_tick: int | None = None) -> range:
+    """Return the ticks `from_tick` <= t < `to_tick`, by default all that are committed.
+
+    Raises `TickNotFoundError` where they go beyond the committed ones, `InvalidInputError` where they end
+    before they begin, and `LimitExceededError` for more than `RANGE_TICKS_MAX`.
+    """
+    ticks = range(0 if from_tick is None else from_tick, world.tick if to_tick is None else to_tick)
+    for name, tick in (("from_tick", ticks.start), ("to_tick", ticks.stop)):
+        if not 0 <= tick <= world.tick:
+            msg = f"{name} {tick} lies outside the committed ticks of world {world.name!r}: 0 to {world.tick}"
+            raise TickNotFoundError(msg, tick=tick, committed_tick=world.committed_tick)
+    if ticks.stop < ticks.start:
+        msg = f"to_tick {ticks.stop} lies before from_tick {ticks.start}"
+        raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
+    if len(ticks) > RANGE_TICKS_MAX:
+        msg = f"{len(ticks)} ticks are asked for, at most {RANGE_TICKS_MAX} are given: set from_tick, to_tick"
+        raise LimitExceededError(msg, limit=RANGE_TICKS_MAX, actual=len(ticks))
+    return ticks
