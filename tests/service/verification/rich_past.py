@@ -20,13 +20,9 @@ from archetype.core.bulk import encode_batch
 from archetype.core.config import WorldConfig
 from archetype.errors import ProcessorError, UnavailableError
 from archetype.examples.movement import Position
-from archetype.log.canonical import canonical_json
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
-from archetype.store import labels
-from archetype.store import worlds as worlds_store
-from archetype.store.append import NewCommand
 
 KEYS = {
     "events": ("position",),
@@ -74,6 +70,7 @@ async def build(url: str) -> None:
         await _fork(services, "second", "third", None)
         await _fork(services, "demo", "early", -1)
         await _stopped_and_resumed(url, demo)
+        await _waiting(services)
         removed = (await services.world_service.create_world(WorldConfig(name="removed", seed=1))).world_id
         await _run(services, removed, 1)
         await services.world_service.remove_world(await services.world_service.find("removed"), reason="over")
@@ -104,14 +101,11 @@ async def _demo(services: ServiceContainer) -> uuid.UUID:
     except ProcessorError:
         await _send(services, world_id, "spawn", {"components": [{"type": "Tagged"}]})
     await _run(services, world_id, 0)
+    demo = await services.world_service.find(world_id)
     for name, tick in (("good", 1), ("best", 3), ("gone", 2)):
-        await _label(services, world_id, "add_label", {"name": name, "tick": tick})
-    await _label(services, world_id, "remove_label", {"name": "gone"})
-    config = {"snapshots": 1}
-    command = NewCommand(new_id(), world_id, "configure_world", canonical_json({"config": config}))
-    await services.database.write(
-        lambda connection: worlds_store.configure(connection, command, canonical_json(config))
-    )
+        await services.label_service.add(demo, name, tick)
+    await services.label_service.remove(demo, "gone")
+    await services.world_service.configure_world(demo, snapshots=3)
     await _run(services, world_id, 1)
     return world_id
 
@@ -130,6 +124,21 @@ async def _stopped_and_resumed(url: str, world_id: uuid.UUID) -> None:
             await _send(stopping, world_id, "custom", {"said": "in between"})
     async with ServiceContainer(url) as other:
         await other.simulation_service.run(world_id, request)
+
+
+async def _waiting(services: ServiceContainer) -> None:
+    """Fork a world with what waits in it, run both, and thin the one that stores every tick."""
+    world_id = (await services.world_service.create_world(WorldConfig(name="busy", seed=3))).world_id
+    await _send(services, world_id, "spawn", {"components": [{"type": "Position", "x": 4}]})
+    await _run(services, world_id, 3)
+    await _send(services, world_id, "spawn", {"components": []})
+    await _send(services, world_id, "despawn", {"entity_id": 1})
+    row = await services.world_service.find(world_id)
+    fork = await services.world_service.fork_world(row, "taken-along", include_pending=True)
+    await _run(services, fork.world_id, 1)
+    await _run(services, world_id, 2)
+    result = await services.retention_service.thin(row, reason="test")
+    assert result.ticks_dropped > 0
 
 
 async def _crashed(services: ServiceContainer) -> None:
@@ -156,18 +165,6 @@ async def _send(services: ServiceContainer, world_id: uuid.UUID, kind: str, payl
 async def _fork(services: ServiceContainer, parent: str, name: str, tick: int | None) -> uuid.UUID:
     row = await services.world_service.find(parent)
     return (await services.world_service.fork_world(row, name, tick=tick)).world_id
-
-
-async def _label(services: ServiceContainer, world_id: uuid.UUID, kind: str, payload: dict[str, Any]) -> None:
-    command = NewCommand(new_id(), world_id, kind, canonical_json(payload))
-
-    def write(connection) -> None:
-        if kind == "add_label":
-            labels.add(connection, command, payload["name"], payload["tick"])
-        else:
-            labels.remove(connection, command, payload["name"])
-
-    await services.database.write(write)
 
 
 class Tamper:

@@ -370,3 +370,14 @@ DAMAGE = (
     "ALTER TABLE programs RENAME TO programs_before",
     "CREATE VIEW programs AS SELECT broken() AS code_hash, 'x'::text AS document",
 )
+
+
+@pytest.mark.parametrize(
+    "change", ["fork_tick = 'x'", "parent_id = 'x'", "parent_id = world_id", "committed_tick = 'x'"]
+)
+async def test_a_world_whose_own_row_is_damaged_is_found_all_the_same(copied_file, change):
+    async with opened_tamper(f"sqlite:///{copied_file}") as tamper:
+        (row,) = await tamper.rows("SELECT world_id FROM worlds WHERE name = 'first'")
+        await tamper.execute(f"UPDATE worlds SET {change} WHERE name = 'first'")
+    report = await check(f"sqlite:///{copied_file}", "first")
+    assert f"world {row['world_id']}" in {fault.place for fault in report.faults}

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from uuid import UUID
 
-from archetype.errors import (
-    CorruptionError,
-    InvalidInputError,
-    LabelNotFoundError,
-    TickNotFoundError,
-    WorldNotFoundError,
-)
-from archetype.log.lineage import Lineage
-from archetype.log.payloads import is_world_name
-from archetype.service.references import Reference
+from archetype.errors import CorruptionError, InvalidInputError
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import (
     FAULTS_MAX,
@@ -27,12 +17,11 @@ from archetype.service.verification.faults import (
 )
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
+from archetype.service.verification.scope import find_scope
 from archetype.service.verification.worlds import check_world
-from archetype.service.worlds import as_uuid
-from archetype.store import audit, labels
+from archetype.store import audit
 from archetype.store.audit import RawRow
 from archetype.store.database import Database, Reading
-from archetype.store.schema import ticks, worlds
 
 __all__ = ["verify"]
 
@@ -48,10 +37,10 @@ async def verify(
 ) -> VerifyReport:
     """Check all that is stored, or a world with the worlds of its lineage, as it is at this moment.
 
-    `world` is a reference, which names a tick where another commit than the last is meant; archived worlds go
-    by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
-    whole past up to that tick is proven. Faults are reported, not raised; only the reference itself raises
-    `InvalidInputError` or `NotFoundError`.
+    `world` is a reference as `demo` or `demo@120`, which may name another commit than the last; archived
+    worlds go by their ids. `expect` is that commit's hash, 64 hex digits, kept elsewhere: with it the
+    whole past up to that tick is proven. Faults are reported, not raised; only a reference that names
+    nothing raises `InvalidInputError` or `NotFoundError`.
     """
     expected = None if expect is None else _parse_hash(expect)
     if expected is not None and world is None:
@@ -65,11 +54,10 @@ async def verify(
             if world is None:
                 await _verify_all(reading, findings, progress)
             else:
-                named = Reference.parse(world)
-                lineage = await _lineage(reading, named.world)
-                commit = await _commit(reading, lineage, await _tick_of(reading, lineage, named))
+                scope = await find_scope(reading, world)
+                commit = scope.commit
                 _compare_commit(commit, expected, findings)
-                await _verify_worlds(reading, lineage, findings, progress)
+                await _verify_worlds(reading, scope.rows, findings, progress)
     return findings.report(commit)
 
 
@@ -77,7 +65,7 @@ async def _verify_worlds(
     reading: Reading, rows: Sequence[RawRow], findings: Findings, progress: Progress
 ) -> None:
     """Check worlds, and of what is shared only that which they refer to."""
-    progress.event_count = sum(_number(each.head_version) for each in rows)
+    progress.event_count = sum(each.head_version for each in rows if type(each.head_version) is int)
     blobs = Blobs(reading, findings, progress)
     for row in rows:
         async with _damage_found(reading, findings, place(world=row.world_id)):
@@ -155,77 +143,6 @@ def _parse_hash(text: str) -> bytes:
         msg = f"{text!r:.80} is no commit hash; give all of its 64 hex digits"
         raise InvalidInputError(msg)
     return parsed
-
-
-async def _lineage(reading: Reading, reference: str) -> list[RawRow]:
-    """Return the rows of a world and of those that own its past, the oldest first, by what their rows say."""
-    world_id = as_uuid(reference)
-    if world_id is not None:
-        row = await _world_row(reading, world_id)
-    else:
-        row = await _world_row(reading, name=reference) if is_world_name(reference) else None
-    if row is None:
-        msg = f"world {reference!r} does not exist; one that was removed goes by its id"
-        raise WorldNotFoundError(msg, world=reference)
-    chain = [row]
-    seen = {row.world_id}
-    while _number(row.fork_tick) >= 0 and row.parent_id is not None and row.parent_id not in seen:
-        parent_id = row.parent_id if isinstance(row.parent_id, UUID) else as_uuid(str(row.parent_id))
-        parent = None if parent_id is None else await _world_row(reading, parent_id)
-        if parent is None:
-            break  # the check of the fork says so
-        chain.append(parent)
-        seen.add(parent.world_id)
-        row = parent
-    return chain[::-1]
-
-
-async def _world_row(
-    reading: Reading, world_id: UUID | None = None, name: str | None = None
-) -> RawRow | None:
-    statement = audit.select_worlds(world_id, name)
-    return await reading.read(lambda connection: connection.execute(statement).first())
-
-
-def _number(value: object) -> int:
-    """A number out of a raw row, or -1."""
-    return value if type(value) is int else -1
-
-
-async def _tick_of(reading: Reading, lineage: list[RawRow], named: Reference) -> int:
-    """Return the committed tick that a reference names, by default the newest; -1 before the first."""
-    last = _number(lineage[-1].committed_tick)
-    chosen = last if named.tick is None else named.tick
-    if named.back is not None:
-        chosen = last - named.back
-    if named.label is not None:
-        name = named.label
-        segments = Lineage([(_id(row), row.fork_tick) for row in reversed(lineage)]).segments
-        label = await reading.read(lambda connection: labels.find_inherited(connection, segments, name))
-        if label is None:
-            msg = f"world {named.world!r} has no label {name!r}; `archetype world labels` lists them"
-            raise LabelNotFoundError(msg, label=name)
-        chosen = label.tick
-    if chosen > last or (chosen < 0 and named.names_tick):
-        msg = f"tick {chosen} is not committed; the last one is {last}"
-        raise TickNotFoundError(msg, tick=chosen, committed_tick=last)
-    return chosen
-
-
-def _id(row: RawRow) -> UUID:
-    return row.world_id if isinstance(row.world_id, UUID) else UUID(str(row.world_id))
-
-
-async def _commit(reading: Reading, lineage: list[RawRow], chosen: int) -> CheckedCommit | None:
-    """Return the commit of a tick of the lineage's last world; None before its first."""
-    owner = next(row for row in reversed(lineage) if row is lineage[0] or _number(row.fork_tick) < chosen)
-    world_id = audit.stored(worlds, lineage[-1]).values["world_id"]
-    statement = audit.select_ticks(audit.stored(worlds, owner).values["world_id"], chosen)
-    found = await reading.read(lambda connection: connection.execute(statement).first())
-    if found is None:
-        return CheckedCommit(world_id, chosen, None) if chosen >= 0 else None
-    value = audit.stored(ticks, found).values["commit_hash"]
-    return CheckedCommit(world_id, chosen, value if isinstance(value, bytes) else None)
 
 
 def _compare_commit(commit: CheckedCommit | None, expected: bytes | None, findings: Findings) -> None:
