@@ -109,3 +109,10 @@ def test_deep_nesting_is_refused_not_crashed_on():
         value = [value]
     with pytest.raises(InvalidInputError, match="nested deeper"):
         canonical_json(value)
+
+
+@pytest.mark.parametrize(
+    "value", [1.8446744073709552e19, -9.223372036854778e18, 1e20, 123456789012345680000.0]
+)
+def test_a_large_double_that_was_read_back_as_an_integer_is_spelled_as_before(value):
+    assert canonical_json(json.loads(canonical_json(value))) == canonical_json(value)

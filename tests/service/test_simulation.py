@@ -419,3 +419,28 @@ async def test_processors_that_wait_for_the_next_tick_are_listed(services):
     assert len(await services.simulation_service.processors(world)) == 1
     await send(services, world_id, "remove_processor", {"processor": "Stumbling"})
     assert await services.simulation_service.processors(world) == []
+
+
+async def test_a_listener_that_fails_after_the_last_tick_does_not_undo_the_run(services):
+    """The run's end was recorded with its last tick; a second end would contradict it."""
+    info = await services.world_service.create_world(WorldConfig(name="demo"))
+
+    async def on_tick(tick):
+        if tick == 1:
+            message = "hung up"
+            raise OSError(message)
+
+    with pytest.raises(OSError, match="hung up"):
+        await services.simulation_service.run(info.world_id, RunRequest(steps=2), on_tick=on_tick)
+    ends = await services.database.read(
+        lambda connection: connection.scalars(
+            sa.text("SELECT payload FROM events WHERE type = 'run_finished'")
+        ).all()
+    )
+    assert [json.loads(end)["status"] for end in ends] == ["completed"]
+    with pytest.raises(OSError, match="hung up"):
+        await services.simulation_service.run(
+            info.world_id, RunRequest(steps=2), on_tick=lambda tick: on_tick(tick - 1)
+        )
+    world = await services.world_service.find("demo")
+    assert world.committed_tick == 2

@@ -62,6 +62,8 @@ def _spell(value: Any, depth: int) -> str:
 
 def _integer(value: int) -> str:
     if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        if abs(value) < 10**21 and _float(float(value)) == int.__repr__(value):
+            return int.__repr__(value)  # a double of that size is spelled so, and was read back
         msg = "an integer does not fit in 64 bits; send it as a string"
         raise InvalidInputError(msg)
     return int.__repr__(value)

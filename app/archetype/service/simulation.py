@@ -102,11 +102,13 @@ class SimulationService:
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
         except asyncio.CancelledError:
-            await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
+            if run.completed < request.steps:
+                await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
             raise
         except Exception as error:
-            reason = error.message if isinstance(error, ArchetypeError) else repr(error)
-            await self._end(run, "failed", reason)
+            if run.completed < request.steps:
+                reason = error.message if isinstance(error, ArchetypeError) else repr(error)
+                await self._end(run, "failed", reason)
             raise
         if run.completed < request.steps:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
