@@ -102,13 +102,11 @@ class SimulationService:
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
         except asyncio.CancelledError:
-            if run.completed < request.steps:
-                await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
+            await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
             raise
         except Exception as error:
-            if run.completed < request.steps:
-                reason = error.message if isinstance(error, ArchetypeError) else repr(error)
-                await self._end(run, "failed", reason)
+            reason = error.message if isinstance(error, ArchetypeError) else repr(error)
+            await self._end(run, "failed", reason)
             raise
         if run.completed < request.steps:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
@@ -288,6 +286,9 @@ class SimulationService:
                 await asyncio.wait({task})
 
     async def _end(self, run: ActiveRun, status: str, reason: str | None = None) -> None:
+        """Record that a run ends behind its last tick; with its last one asked for it has ended already."""
+        if run.request.steps and run.completed == run.request.steps:
+            return
         end = run.ended(status, run.world.committed_tick + 1, reason)
         await self._database.write(
             lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end)
