@@ -21,6 +21,7 @@ from archetype.service.admission import CommandRequest
 from archetype.service.forks import ForkRequest
 from archetype.service.queries import Selection
 from archetype.service.runs import RunRequest
+from archetype.service.verification.verify import verify
 
 
 class Walk(Component):
@@ -234,6 +235,7 @@ async def test_a_fork_takes_along_what_waits_if_it_is_asked_to(services):
     ]
     (spawned,) = await submit(services, fork.world_id, ("spawn", walk()))
     assert spawned.first_entity_id == 4
+    assert (await verify(services.database)).faults == ()
 
 
 async def test_a_fork_of_the_past_takes_along_what_waited_then(services):

@@ -10,6 +10,7 @@ from archetype.errors import CodeChangedError, CodeNotLoadedError, InvalidInputE
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from archetype.service.verification.verify import verify
 
 X = "mass__x"
 
@@ -222,6 +223,7 @@ async def test_a_sealed_tick_takes_code_that_is_mended_behind_it(services, datab
         )
         await run(other, world_id, 2)
         assert (await replay(other)).divergence is None
+        assert (await verify(other.database)).faults == ()
 
 
 async def test_replacing_keeps_parameters_unless_they_are_given(services):

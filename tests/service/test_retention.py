@@ -13,6 +13,7 @@ from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.queries import Selection
 from archetype.service.runs import RunRequest
+from archetype.service.verification.verify import verify
 
 X = "grain__x"
 
@@ -237,3 +238,4 @@ async def test_thinning_and_collecting_are_safe_beside_a_running_world(services,
     assert (
         await services.replay_service.replay(await services.world_service.find(world_id))
     ).divergence is None
+    assert (await verify(services.database)).faults == ()

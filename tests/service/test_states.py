@@ -14,6 +14,7 @@ from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.queries import Selection
 from archetype.service.runs import RunRequest
+from archetype.service.verification.verify import verify
 
 import pytest  # isort: skip
 
@@ -167,6 +168,7 @@ async def test_a_state_that_is_not_stored_is_read_as_if_it_were(database_url, sc
         await services.simulation_service.run(whole[-1], RunRequest(steps=1))
         after = [(await everything(services, each[-1]))[-1] for each in (sparse, whole)]
         assert after[0] == after[1]
+        assert (await verify(services.database)).faults == ()
 
 
 async def drifting_world(services, snapshots, *names):

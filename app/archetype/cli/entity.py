@@ -11,12 +11,15 @@ from archetype.cli.arguments import (
     AsOfOption,
     ComponentsOption,
     EntityArgument,
+    FromOption,
     PriorityOption,
     ReferenceArgument,
     TickOption,
+    ToOption,
     TypesOption,
     WorldArgument,
 )
+from archetype.cli.query import flat_row
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import components, names
 from archetype.errors import FieldFault, InvalidInputError
@@ -67,6 +70,30 @@ def inspect(
 ) -> None:
     """Show one entity after a tick."""
     session.output.record(session.client.entity(world, entity, tick=tick))
+
+
+@app.command(epilog="Example: archetype entity history demo 1 --from 100 --to 200")
+@with_session
+def history(
+    session: Session,
+    world: WorldArgument,
+    entity: EntityArgument,
+    from_tick: FromOption = None,
+    to_tick: ToOption = None,
+) -> None:
+    """Follow one entity from tick to tick: its components and values, and the commands about it."""
+    moments = session.client.entity_history(world, entity, from_tick=from_tick, to_tick=to_tick)
+    rows = [
+        {
+            "tick": each["tick"],
+            "is_active": each["is_active"],
+            "archetype": each["archetype"],
+            "commands": ", ".join(command["type"] for command in each["commands"]),
+        }
+        | flat_row(each["components"])
+        for each in moments
+    ]
+    session.output.rows(rows, document=moments)
 
 
 @app.command(epilog="Example: archetype entity update demo 1 --component 'Position={\"x\": 5}'")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from archetype.cli import (
+    ancestry,
     catalog,
     command,
     db,
@@ -67,6 +68,7 @@ label.register(world.app)
 app.add_typer(world.app, name="world")
 retention.register(app, world.app)
 replay.register(world.app)
+ancestry.register(world.app)
 simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flat_row", "register"]
 
-HISTORY_COLUMNS = ("position", "type", "applied_tick", "priority", "entity_id", "payload", "reason")
+HISTORY_COLUMNS = ("position", "type", "applied_tick", "priority", "status", "entity_id", "payload", "reason")
 
 
 def register(app: typer.Typer) -> None:
@@ -71,9 +71,27 @@ def history(
     session: Session,
     world: WorldArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many commands.")] = 50,
+    types: Annotated[
+        str | None, typer.Option("--types", metavar="TYPES", help="Only these, as spawn,update.")
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="ID", help="Only the commands of this actor.")
+    ] = None,
+    from_tick: FromOption = None,
+    to_tick: ToOption = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only these: pending, applied or rejected.")
+    ] = None,
 ) -> None:
-    """Show the newest commands of a world and what became of them, the newest last."""
-    session.output.rows(_newest(session, world, limit), shown=HISTORY_COLUMNS)
+    """Show the newest commands of a world and its past, and what became of them, the newest last."""
+    wanted = {
+        "types": None if types is None else names(types),
+        "actor_id": actor,
+        "from_tick": from_tick,
+        "to_tick": to_tick,
+        "status": status,
+    }
+    session.output.rows(_newest(session, world, limit, wanted), shown=HISTORY_COLUMNS)
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,13 +115,15 @@ def _rows(state: State) -> list[dict[str, Any]]:
     return [{"entity_id": int(key), "components": value} for key, value in state["entities"].items()]
 
 
-def _newest(session: Session, world: str, limit: int) -> Iterable[Mapping[str, Any]]:
-    """Return the newest commands, from as many pages as it takes."""
+def _newest(
+    session: Session, world: str, limit: int, wanted: Mapping[str, Any]
+) -> Iterable[Mapping[str, Any]]:
+    """Return the newest commands that are wanted, from as many pages as it takes."""
     pages: list[list[Any]] = []
     before: int | None = None
     remaining = limit
     while remaining > 0:
-        page = session.client.history(world, limit=min(remaining, 1000), before=before)
+        page = session.client.history(world, limit=min(remaining, 1000), before=before, **wanted)
         if not page:
             break
         pages.append(page)
