@@ -19,8 +19,9 @@ from archetype.service.program import Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.store.database import Database
 from archetype.store.log import LogRow, checked, commands_of_tick
+from archetype.store.runs import RunInput, run_input
 from archetype.store.snapshots import program_document
-from archetype.store.ticks import RunInput, TickRow, run_input
+from archetype.store.ticks import TickRow
 from archetype.store.worlds import find
 
 __all__ = ["RecordedTick", "Replayer"]

@@ -14,7 +14,7 @@ from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import Fact, FactType
 from archetype.service.inputs import TickInputs
 from archetype.store.append import NewCommand
-from archetype.store.ticks import Lease, RunEnd
+from archetype.store.runs import Lease, RunEnd
 from archetype.store.worlds import WorldRow
 
 __all__ = ["ActiveRun", "RunRequest", "RunResult", "rejection_facts", "run_command"]

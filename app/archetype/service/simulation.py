@@ -35,10 +35,12 @@ from archetype.service.projection import Projection, take_snapshot
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import LiveWorld, WorldService
-from archetype.store import ticks as store
+from archetype.store import runs as store
+from archetype.store.commit import TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.snapshots import TickSnapshot, program_document
+from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
@@ -182,7 +184,7 @@ class SimulationService:
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
         is_last = after.completed == run.request.steps or self._is_stopping
         snapshots = await self._to_be_stored(run.world, projection, following)
-        commit = store.TickCommit(
+        commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
             lease=run.lease,
@@ -206,7 +208,7 @@ class SimulationService:
             run_progress=(after.completed, after.applied),
             run_end=after.end(sealed.tick) if is_last else None,
         )
-        next_sealed = await self._database.write(lambda connection: store.commit_tick(connection, commit))
+        next_sealed = await self._database.write(lambda connection: commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
         is_stored = any(each.tick == sealed.tick for each in snapshots)
         live.projection = following.committed(digest, with_snapshot=is_stored)
@@ -323,7 +325,7 @@ class SimulationService:
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
         def fetch(connection: Connection) -> tuple[Program, list[LogRow]]:
-            row = store.tick_row(connection, owner_id, tick)
+            row = tick_row(connection, owner_id, tick)
             document = program_document(connection, row.code_hash) if row is not None else None
             program = Program() if document is None else Program.from_document(document)
             return program, pending(connection, world.world_id, (*_CHANGING, *_REPLACING))

@@ -17,9 +17,9 @@ from archetype.service.verification.history import WorldHistory
 from archetype.service.verification.snapshots import ParsedSnapshot, check_snapshot, parse_snapshot
 from archetype.store import audit
 from archetype.store.audit import RawRow, Stored
+from archetype.store.commit import spelled
 from archetype.store.database import Reading
 from archetype.store.schema import ticks
-from archetype.store.ticks import spelled
 
 __all__ = ["Progressed", "TickChain", "check_ticks"]
 

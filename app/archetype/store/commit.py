@@ -1,0 +1,193 @@
+"""Committing a tick: all that it leads to, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from archetype.core.archetype import Archetype
+from archetype.errors import (
+    WorldArchivedError,
+    WorldBusyError,
+    WorldNotFoundError,
+)
+from archetype.log.facts import Fact, FactType
+from archetype.log.hashes import iso_utc
+from archetype.store.append import lock_log
+from archetype.store.log import record_facts
+from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder
+from archetype.store.schema import events, runs, ticks, worlds
+from archetype.store.snapshots import TickSnapshot, write_blobs, write_snapshot
+from archetype.store.worlds import find
+
+__all__ = ["TickCommit", "commit_tick", "spelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class TickCommit:
+    """All that one tick writes; `snapshots` are its own and the one before, as far as they are to be stored.
+
+    `archetype_counts` are its active entities by archetype id, `new_archetypes` those that may not be stored.
+
+    `rejections` are the facts of the commands that could not be applied, `program` the canonical JSON behind
+    `code_hash`, None if it is stored; `run_progress` is the run's row so far as (ticks_completed,
+    commands_applied). With `run_end` the run ends with this tick; without it the next tick is sealed in
+    the same transaction.
+    """
+
+    world_id: UUID
+    sealed: Sealed
+    lease: Lease
+    run_id: UUID
+    parent_hash: bytes
+    commit_hash: bytes
+    state_hash: bytes
+    code_hash: bytes
+    program: str | None
+    entity_count: int
+    command_count: int
+    rejected_count: int
+    started_at: datetime
+    compute_ms: float
+    persist_ms: float
+    rejections: Sequence[Fact]
+    commands_applied: int
+    archetype_counts: Mapping[bytes, int]
+    new_archetypes: Sequence[Archetype]
+    snapshots: Sequence[TickSnapshot]
+    run_progress: tuple[int, int]
+    run_end: RunEnd | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The tick's row, but for its place in the log."""
+        return {
+            "run_id": self.run_id,
+            "parent_hash": self.parent_hash,
+            "commit_hash": self.commit_hash,
+            "state_hash": self.state_hash,
+            "code_hash": self.code_hash,
+            "sealed_version": self.sealed.version,
+            "next_entity_id": self.sealed.next_entity_id,
+            "entity_count": self.entity_count,
+            "command_count": self.command_count,
+            "rejected_count": self.rejected_count,
+            "started_at": self.started_at,
+            "compute_ms": self.compute_ms,
+            "persist_ms": self.persist_ms,
+        }
+
+    @property
+    def facts(self) -> list[Fact]:
+        """What the tick records: the rejections, itself, and the end of the run if it is the last."""
+        tick = self.sealed.tick
+        payload = {name: spelled(value) for name, value in self.values.items()}
+        payload["commands_applied"] = self.commands_applied
+        payload["archetypes"] = {key.hex(): count for key, count in self.archetype_counts.items()}
+        facts = [*self.rejections, Fact(FactType.TICK_COMMITTED, tick, payload)]
+        return [*facts, self.run_end.fact] if self.run_end is not None else facts
+
+
+def spelled(value: Any) -> Any:
+    """Spell a column's value as it stands in a fact's payload."""
+    match value:
+        case bytes():
+            return value.hex()
+        case datetime():
+            return iso_utc(value)
+        case UUID():
+            return str(value)
+        case _:
+            return value
+
+
+def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
+    """Make a tick's outcome durable and return the next tick if its run goes on, sealed.
+
+    Blobs go in before the log's lock is taken, so that appends wait for the small rows only. Raises
+    `WorldBusyError` when the lease was lost, `WorldArchivedError` when the world was removed meanwhile;
+    then nothing is written.
+    """
+    program = {} if commit.program is None else {commit.code_hash: commit.program}
+    write_blobs(connection, commit.snapshots, commit.new_archetypes, program)
+    now = lock_log(connection)
+    head_version, sealed = _advance_world(connection, commit, now)
+    facts = commit.facts
+    first_version = head_version - len(facts) + 1
+    position = record_facts(connection, commit.world_id, facts, first_version=first_version, moment=now)
+    place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
+    position += len(commit.rejections)
+    connection.execute(ticks.insert(), place | {"position": position} | commit.values)
+    for snapshot in commit.snapshots:
+        write_snapshot(connection, snapshot)
+    completed, applied = commit.run_progress
+    connection.execute(_ADVANCE_RUN, {"run": commit.run_id, "completed": completed, "applied": applied})
+    if commit.run_end is not None:
+        end_run(connection, commit.run_id, commit.run_end, now)
+    return sealed
+
+
+# Built once: a tick runs these every time, and building an expression costs as much as running it.
+_NEW_HEAD = worlds.c.head_version + sa.bindparam("fact_count", type_=sa.BigInteger)
+_HAS_COMMANDS = sa.exists().where(
+    events.c.world_id == sa.bindparam("world"),
+    events.c.tick == sa.bindparam("following"),
+    events.c.kind == "command",
+)
+_ADVANCE_WORLD = (
+    sa.update(worlds)
+    .where(IS_HELD, worlds.c.committed_tick == sa.bindparam("before"), worlds.c.archived_at.is_(None))
+    .values(
+        committed_tick=sa.bindparam("tick"),
+        open_tick=sa.bindparam("open"),
+        head_version=_NEW_HEAD,
+        sealed_version=sa.case((sa.bindparam("is_sealing"), _NEW_HEAD), else_=worlds.c.sealed_version),
+        lease_until=sa.bindparam("until"),
+    )
+    .returning(worlds.c.head_version, worlds.c.next_entity_id, _HAS_COMMANDS.label("has_commands"))
+)
+_ADVANCE_RUN = (
+    sa.update(runs)
+    .where(runs.c.run_id == sa.bindparam("run"))
+    .values(ticks_completed=sa.bindparam("completed"), commands_applied=sa.bindparam("applied"))
+)
+
+
+def _advance_world(connection: Connection, commit: TickCommit, now: datetime) -> tuple[int, Sealed | None]:
+    tick = commit.sealed.tick
+    is_sealing = commit.run_end is None
+    parameters = holder(commit.world_id, commit.lease, now, is_kept=is_sealing) | {
+        "before": tick - 1,
+        "tick": tick,
+        "open": tick + 1 + is_sealing,
+        "following": tick + 1,
+        "fact_count": len(commit.rejections) + 1 + (not is_sealing),
+        "is_sealing": is_sealing,
+    }
+    row = connection.execute(_ADVANCE_WORLD, parameters).one_or_none()
+    if row is None:
+        raise _refusal(connection, commit.world_id, tick)
+    if not is_sealing:
+        return row.head_version, None
+    sealed = Sealed(tick + 1, row.head_version, row.next_entity_id, has_commands=row.has_commands)
+    return row.head_version, sealed
+
+
+def _refusal(connection: Connection, world_id: UUID, tick: int) -> Exception:
+    world = find(connection, world_id)
+    if world is None:
+        return WorldNotFoundError(f"world {world_id} does not exist")
+    if world.archived_at is not None:
+        return WorldArchivedError(
+            f"world {world.name!r} was removed while its tick {tick} was being computed"
+        )
+    msg = (
+        f"world {world.name!r} was taken over by {world.lease_owner} while its tick {tick} was being computed"
+    )
+    return WorldBusyError(msg, owner=world.lease_owner, retry_after_s=1.0)
