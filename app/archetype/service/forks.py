@@ -10,9 +10,8 @@ from uuid import UUID, uuid5
 
 from archetype.clock import new_id
 from archetype.errors import FieldFault, InvalidInputError
-from archetype.log.canonical import canonical_json
-from archetype.log.command import RULES, CommandType, check_payload
-from archetype.store.append import NewCommand
+from archetype.log.command import RULES, CommandType
+from archetype.service.direct import direct_command
 from archetype.store.log import Waiting
 from archetype.store.ticks import TickRow
 from archetype.store.worlds import NewWorld, WorldRow
@@ -106,13 +105,8 @@ def _new_fork(
     }
     if request.include_pending:
         payload["include_pending"] = True
-    check_payload(CommandType.FORK_WORLD, payload)
-    command = NewCommand(
-        event_id=world_id,
-        world_id=world_id,
-        type=CommandType.FORK_WORLD.value,
-        payload=canonical_json(payload),
-        actor_id=request.actor_id,
+    command = direct_command(
+        CommandType.FORK_WORLD, world_id, payload, command_id=world_id, actor_id=request.actor_id
     )
     return NewWorld(
         world_id,

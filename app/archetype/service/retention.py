@@ -11,11 +11,10 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from archetype.clock import new_id
 from archetype.errors import CodeChangedError, CodeNotLoadedError, DivergenceError
-from archetype.log.canonical import canonical_json
-from archetype.log.command import CommandType, check_payload
+from archetype.log.command import CommandType
 from archetype.service.answers import refusal
+from archetype.service.direct import direct_command
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.program import Program
 from archetype.service.projection import Projection
@@ -220,11 +219,4 @@ def _thin_command(
     given = {"keep_every": keep_every, "reason": reason}
     payload: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     payload["ticks_dropped"] = ticks_dropped
-    check_payload(CommandType.THIN_WORLD, payload)
-    return NewCommand(
-        event_id=new_id(),
-        world_id=world.world_id,
-        type=CommandType.THIN_WORLD.value,
-        payload=canonical_json(payload),
-        actor_id=actor_id,
-    )
+    return direct_command(CommandType.THIN_WORLD, world.world_id, payload, actor_id=actor_id)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from archetype.clock import new_id
 from archetype.core.changes import Rejection
-from archetype.log.canonical import canonical_json
-from archetype.log.command import CommandType, check_payload
+from archetype.log.command import CommandType
 from archetype.log.facts import Fact, FactType
+from archetype.service.direct import direct_command
 from archetype.service.inputs import TickInputs
 from archetype.store.append import NewCommand
 from archetype.store.runs import Lease, RunEnd
@@ -102,13 +101,8 @@ def run_command(world_id: UUID, request: RunRequest) -> NewCommand:
         payload["metadata"] = dict(request.metadata)
     if request.kind is CommandType.RUN:
         payload["num_steps"] = request.steps
-    check_payload(request.kind, payload)
-    return NewCommand(
-        event_id=request.command_id or new_id(),
-        world_id=world_id,
-        type=request.kind.value,
-        payload=canonical_json(payload),
-        actor_id=request.actor_id,
+    return direct_command(
+        request.kind, world_id, payload, command_id=request.command_id, actor_id=request.actor_id
     )
 
 

@@ -29,14 +29,13 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage, Stretch
 from archetype.log.payloads import Snapshots, is_world_name
-from archetype.service.answers import refusal
+from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.projection import Projection
 from archetype.service.references import Reference
 from archetype.store import labels
 from archetype.store import worlds as store
-from archetype.store.append import NewCommand
 from archetype.store.database import Database
 from archetype.store.ticks import TickCounts, tick_counts, tick_row
 
@@ -100,12 +99,8 @@ class WorldService:
         payload: dict[str, Any] = {"name": name, "seed": seed, "config": settings}
         checked = check_payload(CommandType.CREATE_WORLD, payload)
         payload["config"] = checked.config.model_dump(exclude_defaults=True)
-        command = NewCommand(
-            event_id=command_id or chosen,
-            world_id=chosen,
-            type=CommandType.CREATE_WORLD.value,
-            payload=canonical_json(payload),
-            actor_id=actor_id,
+        command = direct_command(
+            CommandType.CREATE_WORLD, chosen, payload, command_id=command_id or chosen, actor_id=actor_id
         )
         world = store.NewWorld(chosen, name, seed, canonical_json(payload["config"]), command)
         created = await self._database.write(lambda connection: store.create(connection, world))
@@ -122,17 +117,17 @@ class WorldService:
         """Change when a world's states are stored, from its next run on; `PayloadError` on a bad policy."""
         asked = check_payload(CommandType.CONFIGURE_WORLD, {"config": {"snapshots": snapshots}})
         config = asked.config.model_dump(exclude_defaults=True)
-        command = NewCommand(
-            event_id=command_id or new_id(),
-            world_id=world.world_id,
-            type=CommandType.CONFIGURE_WORLD.value,
-            payload=canonical_json({"config": config}),
+        command = direct_command(
+            CommandType.CONFIGURE_WORLD,
+            world.world_id,
+            {"config": config},
+            command_id=command_id,
             actor_id=actor_id,
         )
         text = canonical_json(config)
-        answer = await self._database.write(lambda connection: store.configure(connection, command, text))
-        if not answer.status.is_in_log:
-            raise refusal(command, answer)
+        await write_direct(
+            self._database, command, lambda connection: store.configure(connection, command, text)
+        )
         return await self.info(await self.find(world.world_id))
 
     async def fork_world(
@@ -188,17 +183,8 @@ class WorldService:
     ) -> None:
         """Archive a world: it takes no more commands, its rows stay, its name is free."""
         payload = {} if reason is None else {"reason": reason}
-        check_payload(CommandType.DESTROY_WORLD, payload)
-        command = NewCommand(
-            event_id=new_id(),
-            world_id=world.world_id,
-            type=CommandType.DESTROY_WORLD.value,
-            payload=canonical_json(payload),
-            actor_id=actor_id,
-        )
-        answer = await self._database.write(lambda connection: store.archive(connection, command))
-        if not answer.status.is_in_log:
-            raise refusal(command, answer)
+        command = direct_command(CommandType.DESTROY_WORLD, world.world_id, payload, actor_id=actor_id)
+        await write_direct(self._database, command, lambda connection: store.archive(connection, command))
         live = self._live.pop(world.world_id, None)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
