@@ -98,11 +98,11 @@ async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
 
 async def test_a_snapshot_sees_one_state_whatever_is_written_meanwhile(database):
     query = sa.select(log_head.c.position)
-    async with database.snapshot() as reading:
+    async with database.reading(is_lenient=True) as reading:
         before = await reading.read(lambda connection: connection.scalar(query))
         await database.write(lambda connection: connection.execute(sa.update(log_head).values(position=7)))
         assert await reading.read(lambda connection: connection.scalar(query)) == before == 0
-    async with database.snapshot() as reading:
+    async with database.reading(is_lenient=True) as reading:
         assert await reading.read(lambda connection: connection.scalar(query)) == 7
 
 
@@ -110,7 +110,7 @@ async def test_a_stream_gives_parts_and_leaves_room_for_other_reads(database):
     series = sa.select(sa.literal(0).label("n")).cte("series", recursive=True)
     series = series.union_all(sa.select(series.c.n + 1).where(series.c.n < 24))
     lengths = []
-    async with database.snapshot() as reading:
+    async with database.reading(is_lenient=True) as reading:
         async with reading.stream(sa.select(series.c.n), row_count=10) as parts:
             async for part in parts:
                 lengths.append(len(part))
@@ -124,7 +124,7 @@ async def test_a_stream_gives_parts_and_leaves_room_for_other_reads(database):
 async def test_text_that_is_no_utf_8_is_read_in_a_snapshot_only(sqlite_url):
     query = sa.text("SELECT CAST(x'61ff' AS TEXT)")
     database = Database(sqlite_url)
-    async with database.snapshot() as reading:
+    async with database.reading(is_lenient=True) as reading:
         assert await reading.read(lambda connection: connection.scalar(query)) == "a\udcff"
     with pytest.raises(UnavailableError, match="UTF-8"):
         await database.read(lambda connection: connection.scalar(query))

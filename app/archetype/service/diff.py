@@ -25,7 +25,7 @@ from archetype.service.table_diff import (
 from archetype.service.value_diff import ChangedValue, compare_values, list_values
 from archetype.service.worlds import WorldService
 from archetype.store.command_diff import DifferingCommands, differing_commands
-from archetype.store.database import Database
+from archetype.store.database import Database, Reading
 from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
@@ -189,43 +189,58 @@ class DiffService:
                 side_a, side_b = _with_tables(connection, side_a), _with_tables(connection, side_b)
             return side_a, side_b, differing_commands(connection, own_a, own_b, limit)
 
-        side_a, side_b, (commands_a, commands_b) = await self._database.read(read)
-        outcome = WorldDiff(
-            a=side_a.describe(),
-            b=side_b.describe(),
-            tolerance=tolerance,
-            limit=limit,
-            is_identical=side_a.state_hash == side_b.state_hash,
-            base_tick=None if base is None else base[1],
-            commands_a=commands_a,
-            commands_b=commands_b,
-        )
-        if outcome.is_identical:
-            return outcome
-        return await self._compare(outcome, await self._complete(side_a), await self._complete(side_b))
+        # A state that is not stored is computed before a connection is held: that takes others of its own.
+        made = [await self._made(*side) for side in ((a, lineage_a, tick_a), (b, lineage_b, tick_b))]
+        # In one transaction: between two of them, pages that nothing refers to any more might be collected.
+        async with self._database.reading() as reading:
+            side_a, side_b, (commands_a, commands_b) = await reading.read(read)
+            outcome = WorldDiff(
+                a=side_a.describe(),
+                b=side_b.describe(),
+                tolerance=tolerance,
+                limit=limit,
+                is_identical=side_a.state_hash == side_b.state_hash,
+                base_tick=None if base is None else base[1],
+                commands_a=commands_a,
+                commands_b=commands_b,
+            )
+            if outcome.is_identical:
+                return outcome
+            sides = [
+                side if side.tables or state is None else replace(side, tables=state[0], made=state[1])
+                for side, state in zip((side_a, side_b), made, strict=True)
+            ]
+            return await self._compare(reading, outcome, *sides)
 
-    async def _complete(self, side: _Side) -> _Side:
-        """Make the pages of a state that is not stored."""
-        if side.tables or not side.entity_count:
-            return side
-        state = await self._state_of(side.world, side.tick)
-        tables, made = await asyncio.to_thread(_cut, state)
-        return replace(side, tables=tables, made=made)
+    async def _made(
+        self, world: WorldRow, lineage: Lineage, tick: int
+    ) -> tuple[list[SnapshotRow], dict[bytes, Page]] | None:
+        """Compute a state that is not stored and cut it into pages; None for one that is."""
 
-    async def _compare(self, outcome: WorldDiff, a: _Side, b: _Side) -> WorldDiff:
+        def is_stored(connection: Connection) -> bool:
+            side = _with_tables(connection, _Side(world, tick, _tick_row(connection, world, lineage, tick)))
+            return bool(side.tables) or not side.entity_count
+
+        if await self._database.read(is_stored):
+            return None
+        return await asyncio.to_thread(_cut, await self._state_of(world, tick))
+
+    async def _compare(self, reading: Reading, outcome: WorldDiff, a: _Side, b: _Side) -> WorldDiff:
         made = {**a.made, **b.made}
         regions = differing_regions(a.tables, b.tables)
-        pages = await self._read({each for region in regions for each in region.hashes()}, made)
+        pages = await self._read(reading, {each for region in regions for each in region.hashes()}, made)
         entities = await asyncio.to_thread(match_entities, regions, pages)
-        values = await self._read({*entities.hashes()} - pages.keys(), made)
+        values = await self._read(reading, {*entities.hashes()} - pages.keys(), made)
         return await asyncio.to_thread(_filled, outcome, entities, {**pages, **values})
 
-    async def _read(self, wanted: set[bytes], made: Mapping[bytes, Page]) -> dict[bytes, bytes]:
+    async def _read(
+        self, reading: Reading, wanted: set[bytes], made: Mapping[bytes, Page]
+    ) -> dict[bytes, bytes]:
         found = self._pages.hold(wanted)
         found |= {each: made[each].data for each in wanted - found.keys() if each in made}
         missing = wanted - found.keys()
         if missing:
-            stored = await self._database.read(lambda connection: read_pages(connection, missing))
+            stored = await reading.read(lambda connection: read_pages(connection, missing))
             found |= await asyncio.to_thread(self._checked, stored)
         return found
 

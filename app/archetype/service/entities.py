@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy.engine import Connection
+import pyarrow as pa
 
 from archetype.core.archetype import Archetype
 from archetype.core.bulk import decode_batch
@@ -24,17 +24,18 @@ from archetype.service.ranges import committed_range
 from archetype.service.states import StateService
 from archetype.service.values import json_value
 from archetype.service.worlds import WorldService
-from archetype.store.database import Database
+from archetype.store.database import Database, Reading
 from archetype.store.history import commands_of_entity
 from archetype.store.log import LogRow, checked
 from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshots_between
-from archetype.store.ticks import TickRow, tick_rows
+from archetype.store.ticks import tick_rows
 from archetype.store.worlds import WorldRow
 
 __all__ = ["EntityCommand", "EntityMoment", "EntityService"]
 
-TICKS_AT_ONCE = 64
-"""Ticks whose pages are in memory at once."""
+FIRST_TICKS, MIN_TICKS, MAX_TICKS = 64, 8, 1024
+READ_BYTES = 32 * 1024 * 1024
+"""Pages that are in memory at once, more or less: as many ticks as that holds are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,79 +108,101 @@ class EntityService:
         """
         ticks = committed_range(world, from_tick, to_tick)
         stretches = (await self._worlds.lineage(world.world_id)).stretches(ticks.start, ticks.stop)
-        commands = await self._commands(stretches, entity_id)
-        moments: list[EntityMoment] = []
-        for stretch in stretches:
-            for part in stretch.parts(TICKS_AT_ONCE):
-                moments.extend(await self._part(world, part, entity_id, commands))
-        if not moments:
+        values: list[_Value] = []
+        missing: list[int] = []
+        # In one transaction: between two of them, pages that nothing refers to any more might be collected.
+        async with self._database.reading() as reading:
+            commands = await self._commands(reading, stretches, entity_id)
+            for stretch in stretches:
+                start = stretch.from_tick
+                ticks_at_once = FIRST_TICKS
+                while start < stretch.to_tick:
+                    end = min(start + ticks_at_once, stretch.to_tick)
+                    part = Stretch(stretch.world_id, start, end)
+                    found = await self._part(reading, part, entity_id)
+                    values.extend(found.values)
+                    missing.extend(found.missing)
+                    start, ticks_at_once = end, _fitting(found.size_bytes, end - start)
+        for tick in missing:
+            projection = await self._states.projection(world, tick)
+            values.extend(_computed_values(projection.snapshot, tick, entity_id))
+        if not values:
             where = f"world {world.name!r} in the ticks from {ticks.start} to {ticks.stop - 1}"
             msg = f"entity {entity_id} is not in {where}"
             raise EntityNotFoundError(msg, entity_id=entity_id)
-        return moments
-
-    async def _commands(self, stretches: Sequence[Stretch], entity_id: int) -> dict[int, list[EntityCommand]]:
-        rows: list[LogRow] = []
-        for stretch in stretches:
-            rows.extend(
-                await self._database.read(partial(commands_of_entity, stretch=stretch, entity_id=entity_id))
-            )
-        return await asyncio.to_thread(_by_tick, rows, entity_id)
-
-    async def _part(
-        self,
-        world: WorldRow,
-        part: Stretch,
-        entity_id: int,
-        commands: Mapping[int, Sequence[EntityCommand]],
-    ) -> list[EntityMoment]:
-        """Return the moments of a few ticks: from their pages where they are stored, else computed again."""
-
-        def fetch(
-            connection: Connection,
-        ) -> tuple[list[TickRow], dict[int, list[SnapshotRow]], list[StoredPage]]:
-            stored = snapshots_between(connection, part)
-            wanted = {page for rows in stored.values() for each in rows for page in each.pages["entity_id"]}
-            known = self._ids.hold(wanted)
-            rows = tick_rows(connection, part)
-            return rows, stored, read_pages(connection, wanted - known.keys())
-
-        rows, stored, read = await self._database.read(fetch)
-        found = await asyncio.to_thread(self._locate, stored, read, entity_id)
-        pages = await self._database.read(
-            lambda connection: read_pages(connection, {page for each in found for page in each.pages})
-        )
-        values = await asyncio.to_thread(_values, found, pages)
-        for row in rows:
-            if row.tick not in stored and row.state_hash != EMPTY_STATE:
-                projection = await self._states.projection(world, row.tick)
-                values.extend(_computed_values(projection.snapshot, row.tick, entity_id))
         return [
             EntityMoment(tick, is_active, archetype.name, components, commands.get(tick, ()))
             for tick, is_active, archetype, components in sorted(values, key=itemgetter(0))
         ]
 
-    def _locate(
-        self, stored: Mapping[int, Sequence[SnapshotRow]], read: Iterable[StoredPage], entity_id: int
-    ) -> list[_Found]:
-        fresh = {
-            page.page_hash: decode_page(page.checked(), name=page.page_hash.hex()).to_numpy() for page in read
-        }
-        hashes = {page for rows in stored.values() for each in rows for page in each.pages["entity_id"]}
-        ids = fresh | self._ids.hold(hashes - fresh.keys())
+    async def _commands(
+        self, reading: Reading, stretches: Sequence[Stretch], entity_id: int
+    ) -> dict[int, list[EntityCommand]]:
+        rows: list[LogRow] = []
+        for stretch in stretches:
+            rows.extend(await reading.read(partial(commands_of_entity, stretch=stretch, entity_id=entity_id)))
+        return await asyncio.to_thread(_by_tick, rows, entity_id)
+
+    async def _part(self, reading: Reading, part: Stretch, entity_id: int) -> _Part:
+        """Return the values of those of a few ticks that are stored."""
+        stored = await reading.read(lambda connection: snapshots_between(connection, part))
+        rows = await reading.read(lambda connection: tick_rows(connection, part))
+        ids = await self._id_pages(reading, stored)
+        found = _locate(stored, ids, entity_id)
+        wanted = {page for each in found for page in each.pages}
+        pages = await reading.read(lambda connection: read_pages(connection, wanted))
+        values = await asyncio.to_thread(_values, found, pages)
+        missing = [row.tick for row in rows if row.tick not in stored and row.state_hash != EMPTY_STATE]
+        return _Part(values, missing, sum(len(page.data) for page in pages))
+
+    async def _id_pages(
+        self, reading: Reading, stored: Mapping[int, Sequence[SnapshotRow]]
+    ) -> dict[bytes, np.ndarray]:
+        """Return the pages of entity ids; they seldom change from tick to tick."""
+        wanted = {page for rows in stored.values() for each in rows for page in each.pages["entity_id"]}
+        held = self._ids.hold(wanted)
+        missing = wanted - held.keys()
+        if not missing:
+            return held
+        pages = await reading.read(lambda connection: read_pages(connection, missing))
+        fresh = {page.page_hash: array.to_numpy() for page, array in await asyncio.to_thread(_decoded, pages)}
         self._ids.keep(fresh)
-        found: list[_Found] = []
-        for tick, rows in stored.items():
-            for row in rows:
-                for page, page_hash in enumerate(row.pages["entity_id"]):
-                    offset = _offset(ids[page_hash], entity_id)
-                    if offset is not None:
-                        found.append(_Found(tick, row, page, offset))
-        return found
+        return held | fresh
 
 
 _Value = tuple[int, bool, Archetype, Mapping[str, Mapping[str, Any]]]
 """A tick, whether the entity is active after it, and what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a few ticks gave, in no order, which of them are not stored, and how many bytes were read."""
+
+    values: Sequence[_Value]
+    missing: Sequence[int]
+    size_bytes: int
+
+
+def _fitting(size_bytes: int, ticks_read: int) -> int:
+    """Return how many ticks to read at once, if each takes as much as those before."""
+    return max(MIN_TICKS, min(MAX_TICKS, READ_BYTES * ticks_read // max(size_bytes, 1)))
+
+
+def _locate(
+    stored: Mapping[int, Sequence[SnapshotRow]], ids: Mapping[bytes, np.ndarray], entity_id: int
+) -> list[_Found]:
+    found: list[_Found] = []
+    for tick, rows in stored.items():
+        for row in rows:
+            for page, page_hash in enumerate(row.pages["entity_id"]):
+                offset = _offset(ids[page_hash], entity_id)
+                if offset is not None:
+                    found.append(_Found(tick, row, page, offset))
+    return found
+
+
+def _decoded(pages: Iterable[StoredPage]) -> list[tuple[StoredPage, pa.Array]]:
+    return [(page, decode_page(page.checked(), name=page.page_hash.hex())) for page in pages]
 
 
 def _offset(ids: np.ndarray, entity_id: int) -> int | None:
@@ -190,7 +213,7 @@ def _offset(ids: np.ndarray, entity_id: int) -> int | None:
 
 def _values(found: Sequence[_Found], pages: Iterable[StoredPage]) -> list[_Value]:
     """Take each row's values out of its pages; a page that many ticks share is decoded once."""
-    arrays = {page.page_hash: decode_page(page.checked(), name=page.page_hash.hex()) for page in pages}
+    arrays = {page.page_hash: array for page, array in _decoded(pages)}
     return [
         _value(
             each.tick,

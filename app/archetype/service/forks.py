@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from archetype.clock import new_id
 from archetype.errors import FieldFault, InvalidInputError
-from archetype.log.command import RULES, CommandType
+from archetype.log.command import QUEUED_TYPES, CommandType
 from archetype.service.direct import direct_command
 from archetype.store.log import Waiting
 from archetype.store.ticks import TickRow
@@ -20,8 +20,6 @@ __all__ = ["FORKS_MAX", "ForkPoint", "ForkRequest", "fork_ids", "fork_names", "n
 
 FORKS_MAX = 1_000
 """Forks that one call makes: all are written in one transaction, which holds everyone else's up."""
-
-_QUEUED = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +78,11 @@ def new_forks(point: ForkPoint, request: ForkRequest, ids: Sequence[UUID]) -> li
 def _waiting(point: ForkPoint) -> Waiting:
     """Say which commands waited at a tick: at the last one those of now, at an older one those of then."""
     if point.tick == point.parent.committed_tick:
-        return Waiting(point.parent.world_id, point.tick, _QUEUED, None)
+        return Waiting(point.parent.world_id, point.tick, QUEUED_TYPES, None)
     if point.row is None:
         msg = "needs a committed tick: what waited before the first one is not recorded"
         raise InvalidInputError(f"include_pending {msg}", faults=[FieldFault("include_pending", msg)])
-    return Waiting(point.owner_id, point.tick, _QUEUED, point.row.position)
+    return Waiting(point.owner_id, point.tick, QUEUED_TYPES, point.row.position)
 
 
 def _new_fork(

@@ -60,6 +60,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine: AsyncEngine | None = None
+        self._reads: AsyncEngine | None = None
         self._writer: _SqliteWriter | None = None
         self._held: AsyncConnection | None = None
         self._calling = asyncio.Lock()
@@ -75,24 +76,22 @@ class Database:
             return await connection.run_sync(use)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncGenerator[Reading]:
+    async def reading(self, *, is_lenient: bool = False) -> AsyncGenerator[Reading]:
         """Read one state of the database in many steps, whatever others write meanwhile.
 
-        Text of a SQLite file that is no UTF-8 is read all the same, with its bytes as lone surrogates.
+        With `is_lenient`, text of a SQLite file that is no UTF-8 is read all the same, with its bytes as lone
+        surrogates.
         """
-        async with _translated(self.name), self._open().connect() as connection:
-            if self.is_sqlite:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                driver.text_factory = _lenient_text
-                try:
-                    yield Reading(connection, self)
-                finally:
-                    driver.text_factory = str
-            else:
-                await connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
+        async with _translated(self.name), self._reader().connect() as connection:
+            if not (self.is_sqlite and is_lenient):
                 yield Reading(connection, self)
+                return
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.text_factory = _lenient_text
+            try:
+                yield Reading(connection, self)
+            finally:
+                driver.text_factory = str
 
     async def write(self, use: Mapper[T]) -> T:
         """Run a write as one transaction: all of it is durable when this returns, or none of it happened."""
@@ -163,7 +162,7 @@ class Database:
 
     async def close(self) -> None:
         """End every connection; the database can be used again afterwards."""
-        engine, self._engine = self._engine, None
+        engine, self._engine, self._reads = self._engine, None, None
         writer, self._writer = self._writer, None
         held, self._held = self._held, None
         if held is not None:
@@ -182,9 +181,11 @@ class Database:
         return self._engine
 
     def _reader(self) -> AsyncEngine:
-        """Return the engine for reads: with several statements, none may see what came after the first."""
-        engine = self._open()
-        return engine if self.is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+        """Return the engine for reads: of several statements, none may see what came after the first."""
+        if self._reads is None:
+            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            self._reads = self._open().execution_options(**({} if self.is_sqlite else one_state))
+        return self._reads
 
     def _sqlite_readers(self) -> AsyncEngine:
         engine = create_async_engine(

@@ -49,7 +49,7 @@ async def verify(
     findings = Findings()
     progress = Progress(on_progress)
     commit: CheckedCommit | None = None
-    async with database.snapshot() as reading:
+    async with database.reading(is_lenient=True) as reading:
         with suppress(_AnswersNoMore):
             if world is None:
                 await _verify_all(reading, findings, progress)
