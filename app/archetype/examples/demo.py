@@ -155,6 +155,7 @@ def play(server: Server) -> None:
     make_world(shell, system)
     look_back_and_fork(shell, _id_of(system, "Earth"))
     survive(shell, server, system.num_rows + 1)
+    prove(shell)
     check_energy(shell, server, system)
     server.stop()
     _heading("Done: nothing was lost, and the folder is gone")
@@ -184,7 +185,8 @@ def look_back_and_fork(shell: Shell, earth: int) -> None:
 
     shell.show(*query("solar", FORK_DAY))
     _heading("What if the Sun had lost half of its mass that day? A fork copies nothing")
-    shell.show("world", "fork", "solar", "--tick", str(FORK_DAY), "--name", "half-sun")
+    shell.show("world", "label", f"solar@{FORK_DAY}", "parting")
+    shell.show("world", "fork", "solar@parting", "--name", "half-sun")
     ours, theirs = (shell.ask(*query(world, FORK_DAY))["rows"] for world in ("solar", "half-sun"))
     _expect("Earth on the day of the fork", theirs, ours)
     shell.show("entity", "update", "half-sun", "1", "--component", 'Body={"mass": 0.5}')
@@ -194,11 +196,13 @@ def look_back_and_fork(shell: Shell, earth: int) -> None:
     ours, theirs = (shell.ask(*query(world, DAYS - 1))["rows"] for world in ("solar", "half-sun"))
     if ours == theirs:
         _fail("Earth did not notice that the Sun lost half of its mass")
+    shell.show("world", "tree")
+    shell.show("world", "diff", "solar", "half-sun", "--limit", "3")
     _heading("Who did what, and what became of it: plain SQL")
     audit = "SELECT position, world, type, tick, outcome FROM audit_trail ORDER BY position"
     shell.show("sql", audit)
     _expect("types in the log", [row["type"] for row in shell.ask("sql", audit)], [
-        "create_world", "spawn", "add_processor", "run", "fork_world", "update", "run",
+        "create_world", "spawn", "add_processor", "run", "add_label", "fork_world", "update", "run",
     ])  # fmt: skip
 
 
@@ -221,6 +225,17 @@ def survive(shell: Shell, server: Server, comet: int) -> None:
     shell.show("query", "solar", "--types", "Body,Place", "--entity", str(comet))
     found = shell.ask("entity", "inspect", "solar", str(comet))
     _expect("the comet's name", found["components"]["Body"]["name"], "Comet")
+
+
+def prove(shell: Shell) -> None:
+    """Compute ticks again, and check all that is stored."""
+    _heading("Days on both sides of the fork computed again, and compared with their recorded hashes")
+    replay = ("world", "replay", "half-sun", "--from", str(FORK_DAY - 20), "--to", str(FORK_DAY + 20))
+    shell.show(*replay)
+    _expect("divergence", shell.ask(*replay)["divergence"], None)
+    _heading("Every row, page and hash of the database checked, beside the running server")
+    shell.show("verify")
+    _expect("soundness", shell.ask("verify")["is_sound"], True)
 
 
 def check_energy(shell: Shell, server: Server, system: pa.Table) -> None:
