@@ -170,7 +170,7 @@ async def test_history_is_whole_and_pages_into_the_past(http, world) -> None:
     assert last["payload"] == {"components": [{"type": "Position", "x": 0, "y": 0}]}
     assert set(last) == {
         "id", "tick", "actor_id", "type", "payload", "priority", "version", "seq", "position", "applied_tick",
-        "entity_id", "reason",
+        "entity_id", "world_id", "status", "reason",
     }  # fmt: skip
 
 
