@@ -182,7 +182,7 @@ class EntityCommand(TypedDict):
 
 
 class EntityMoment(TypedDict):
-    """An entity after one tick; in the one in which it ended `is_active` is false, its values are its last."""
+    """An entity after one tick; in that in which it ended `is_active` is false, its values are its last."""
 
     tick: int
     is_active: bool

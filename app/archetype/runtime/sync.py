@@ -69,9 +69,12 @@ class SyncRuntimeWorld:
             return (
                 self._wrapped(value) if not callable(value) else lambda *a, **k: self._wrapped(value(*a, **k))
             )
-        return lambda *args, **kwargs: self._wrapped(
-            self._runner.run(value(*map(self._plain, args), **kwargs))
-        )
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            plain = {name: self._plain(given) for name, given in kwargs.items()}
+            return self._wrapped(self._runner.run(value(*map(self._plain, args), **plain)))
+
+        return run
 
     def __dir__(self) -> list[str]:
         return dir(self._world)
@@ -86,4 +89,4 @@ class SyncRuntimeWorld:
     @staticmethod
     def _plain(value: Any) -> Any:
         """Take the handle out of a world that is an argument, as of `diff`."""
-        return value._world if isinstance(value, SyncRuntimeWorld) else value
+        return value._world if isinstance(value, SyncRuntimeWorld) else value  # noqa: SLF001  of this class
