@@ -32,8 +32,18 @@ if TYPE_CHECKING:
     from archetype.runtime.runtime import ArchetypeRuntime
     from archetype.runtime.sync import SyncArchetypeRuntime
     from archetype.runtime.world import RuntimeWorld
+    from archetype.service.ancestry import MergeBase, TickEntry, TreeNode
     from archetype.service.container import ServiceContainer
+    from archetype.service.diff import WorldDiff
+    from archetype.service.entities import EntityMoment
+    from archetype.service.labels import Label
+    from archetype.service.queries import EntityState, WorldSnapshot
+    from archetype.service.replays import ReplayReport
+    from archetype.service.retention import ThinPlan, ThinResult
     from archetype.service.runs import RunResult
+    from archetype.service.verification.faults import VerifyReport
+    from archetype.service.worlds import WorldInfo
+    from archetype.store.ticks import TickCounts
 
 __all__ = [
     "ActorCtx",
@@ -44,7 +54,11 @@ __all__ = [
     "Command",
     "CommandType",
     "Component",
+    "EntityMoment",
+    "EntityState",
     "HookHandle",
+    "Label",
+    "MergeBase",
     "OnComponentAdded",
     "OnComponentRemoved",
     "OnDespawn",
@@ -52,14 +66,24 @@ __all__ = [
     "OnSpawn",
     "PostTick",
     "PreTick",
+    "ReplayReport",
     "Resources",
     "RunConfig",
     "RunResult",
     "RuntimeWorld",
     "ServiceContainer",
     "SyncArchetypeRuntime",
+    "ThinPlan",
+    "ThinResult",
+    "TickCounts",
+    "TickEntry",
+    "TreeNode",
     "Vector",
+    "VerifyReport",
     "WorldConfig",
+    "WorldDiff",
+    "WorldInfo",
+    "WorldSnapshot",
 ]
 
 _HOMES = {
@@ -85,8 +109,18 @@ _HOMES = {
     "archetype.runtime.runtime": ("ArchetypeRuntime",),
     "archetype.runtime.sync": ("SyncArchetypeRuntime",),
     "archetype.runtime.world": ("RuntimeWorld",),
+    "archetype.service.ancestry": ("MergeBase", "TickEntry", "TreeNode"),
     "archetype.service.container": ("ServiceContainer",),
+    "archetype.service.diff": ("WorldDiff",),
+    "archetype.service.entities": ("EntityMoment",),
+    "archetype.service.labels": ("Label",),
+    "archetype.service.queries": ("EntityState", "WorldSnapshot"),
+    "archetype.service.replays": ("ReplayReport",),
+    "archetype.service.retention": ("ThinPlan", "ThinResult"),
     "archetype.service.runs": ("RunResult",),
+    "archetype.service.verification.faults": ("VerifyReport",),
+    "archetype.service.worlds": ("WorldInfo",),
+    "archetype.store.ticks": ("TickCounts",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

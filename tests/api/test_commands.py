@@ -170,7 +170,7 @@ async def test_history_is_whole_and_pages_into_the_past(http, world) -> None:
     assert last["payload"] == {"components": [{"type": "Position", "x": 0, "y": 0}]}
     assert set(last) == {
         "id", "tick", "actor_id", "type", "payload", "priority", "version", "seq", "position", "applied_tick",
-        "entity_id", "reason",
+        "entity_id", "world_id", "status", "reason",
     }  # fmt: skip
 
 
@@ -188,3 +188,52 @@ async def test_reads_of_an_unknown_world_are_404(lite, problem) -> None:
         problem(await lite.get(f"/worlds/nowhere/{route}"), 404, "world_not_found")
     for route in ("step", "run"):
         problem(await lite.post(f"/worlds/{uuid4()}/{route}"), 404, "world_not_found")
+
+
+async def test_history_can_be_filtered(http, world, problem) -> None:
+    """By type, tick and what became of it; the links keep the filters."""
+    await http.post("/worlds/demo/commands", json={"type": "despawn", "payload": {"entity_id": 77}})
+    await http.post("/worlds/demo/step")
+    for tick in (1, 2, 2):
+        await http.post("/worlds/demo/commands", json=SPAWN | {"tick": tick})
+
+    async def kinds(query: str, route: str = "history") -> list[tuple[str, str]]:
+        listed = (await http.get(f"/worlds/demo/{route}?{query}")).json()
+        return [(each["type"], each["status"]) for each in listed]
+
+    for route in ("history", "commands"):
+        assert await kinds("status=rejected", route) == [("despawn", "rejected")]
+        assert await kinds("types=spawn&status=applied", route) == [("spawn", "applied")]
+        assert await kinds("types=despawn,step", route) == [("despawn", "rejected"), ("step", "applied")]
+        assert await kinds("from_tick=1&to_tick=2", route) == [("spawn", "pending")]
+        assert await kinds(f"actor_id={uuid4()}", route) == []
+    seen: list[dict] = []
+    url: str | None = "/worlds/demo/history?limit=2&types=spawn,despawn&from_tick=1&to_tick=3&status=pending"
+    count = 0
+    while url is not None:
+        page = await http.get(url)
+        seen, count = page.json() + seen, count + 1
+        url = page.links.get("next", {}).get("url")
+    assert ([each["applied_tick"] for each in seen], count) == ([1, 2, 2], 2)
+    assert {(each["world_id"], each["status"]) for each in seen} == {(world, "pending")}
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "known"),
+    [
+        ("types=spawn,bury", "types", "add_label"),
+        ("types=", "types", ""),
+        ("types=spawn,", "types", "commas"),
+        ("status=lost", "status", "pending, applied, rejected"),
+        ("actor_id=me", "actor_id", ""),
+        ("from_tick=-1", "from_tick", ""),
+        ("to_tick=9223372036854775808", "to_tick", "from 0"),
+    ],
+    ids=["type", "no-type", "empty-type", "status", "actor", "negative", "far"],
+)
+async def test_a_filter_that_is_none_is_refused(lite, lite_world, problem, query, path, known) -> None:
+    """422 that names the parameter, and what is known."""
+    for route in ("history", "commands"):
+        refused = problem(await lite.get(f"/worlds/demo/{route}?{query}"), 422, "invalid_input")
+        assert refused["errors"][0]["path"] == path
+        assert known in refused["detail"]

@@ -122,3 +122,26 @@ async def test_bulk_bodies_must_be_arrow(lite, lite_world, problem) -> None:
     assert (await lite.post(url, content=arrow_stream(wrong), headers=ARROW)).status_code == 422
     whole = arrow_stream(rows(10))
     assert (await lite.post(url, content=whole[:-300], headers=ARROW)).status_code == 422
+
+
+async def test_an_entity_is_followed_through_its_ticks(http, world, problem) -> None:
+    """Its values and the commands about it, until it ended."""
+    await http.post("/worlds/demo/step")
+    await http.patch("/worlds/demo/entities/1", json={"components": [{"type": "Velocity", "dx": 10.0}]})
+    await http.post("/worlds/demo/run", json={"num_steps": 2})
+    await http.delete("/worlds/demo/entities/1")
+    await http.post("/worlds/demo/run", json={"num_steps": 2})
+    moments = (await http.get("/worlds/demo/entities/1/history")).json()
+    assert [each["tick"] for each in moments] == [0, 1, 2, 3]
+    assert [each["is_active"] for each in moments] == [True, True, True, False]
+    assert [each["components"]["Position"]["x"] for each in moments[:3]] == [3.0, 13.0, 23.0]
+    assert [[command["type"] for command in each["commands"]] for each in moments] == [
+        ["spawn"], ["update"], [], ["despawn"],
+    ]  # fmt: skip
+    part = (await http.get("/worlds/demo/entities/1/history?from_tick=1&to_tick=3")).json()
+    assert part == moments[1:3]
+    route = "/worlds/demo/entities"
+    problem(await http.get(f"{route}/7/history"), 404, "entity_not_found")
+    problem(await http.get(f"{route}/1/history?from_tick=4"), 404, "entity_not_found")
+    problem(await http.get(f"{route}/1/history?to_tick=9"), 404, "tick_not_found")
+    problem(await http.get(f"{route}/1/history?from_tick=2&to_tick=1"), 422, "invalid_input")

@@ -76,3 +76,27 @@ async def test_only_a_committed_tick_can_be_labelled(http, world, problem) -> No
     assert problem(late, 404, "tick_not_found")["committed_tick"] == 0
     both = await http.post("/worlds/demo@0/labels", json={"name": "base", "tick": 1})
     assert problem(both, 422, "invalid_input")["errors"][0]["path"] == "tick"
+
+
+@pytest.mark.parametrize("reference", ["demo", "demo@-1", "demo@early"])
+async def test_a_retry_of_a_tick_that_moves_answers_as_the_first_time(http, aged, problem, reference) -> None:
+    """The world went on, or the label names another tick; a tick that is asked for is another command."""
+    early = "/worlds/demo/labels"
+    await http.post(early, json={"name": "early", "tick": 1})
+    key = {"Idempotency-Key": "once"}
+    first = await http.post(f"/worlds/{reference}/labels", json={"name": "base"}, headers=key)
+    assert first.status_code == 201
+    await http.post("/worlds/demo/step")
+    await http.delete(f"{early}/early")
+    await http.post(early, json={"name": "early", "tick": 2})
+    again = await http.post(f"/worlds/{reference}/labels", json={"name": "base"}, headers=key)
+    assert (again.status_code, again.json()) == (201, first.json())
+    changed = await http.post(early, json={"name": "base", "tick": 0}, headers=key)
+    problem(changed, 409, "command_conflict")
+    problem(
+        await http.post("/worlds/demo@0/labels", json={"name": "base"}, headers=key), 409, "command_conflict"
+    )
+    other = await http.post(f"/worlds/{reference}/labels", json={"name": "other"}, headers=key)
+    problem(other, 409, "command_conflict")
+    taken = await http.post(f"/worlds/{reference}/labels", json={"name": "base"})
+    assert problem(taken, 409, "label_taken")["tick"] == first.json()["tick"]

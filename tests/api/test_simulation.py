@@ -98,3 +98,60 @@ async def test_a_stopping_server_answers_503(lite, sqlite_app, lite_world, probl
     response = await lite.post("/worlds/demo/run", json={"num_steps": 5})
     assert problem(response, 503, "unavailable")["ticks_completed"] == 2
     assert response.headers["retry-after"] == "1"
+
+
+async def test_ticks_are_computed_again(http, world, problem) -> None:
+    """All of them or a range; none of it is written."""
+    await http.post("/worlds/demo/run", json={"num_steps": 4})
+    version = (await http.get("/worlds/demo")).json()["version"]
+    report = (await http.get("/worlds/demo/replay")).json()
+    assert report == {
+        "world_id": world,
+        "from_tick": 0,
+        "to_tick": 4,
+        "ticks_compared": 4,
+        "ticks_skipped": 0,
+        "code_changes": [],
+        "divergence": None,
+    }
+    part = (await http.get("/worlds/demo/replay?from_tick=1&to_tick=3")).json()
+    assert (part["from_tick"], part["to_tick"], part["ticks_compared"]) == (1, 3, 2)
+    assert (await http.get("/worlds/demo")).json()["version"] == version
+    problem(await http.get("/worlds/demo/replay?to_tick=5"), 404, "tick_not_found")
+    problem(await http.get("/worlds/demo@1/replay"), 422, "invalid_input")
+
+
+async def test_a_replay_that_differs_is_an_answer(http, world, define, restarted) -> None:
+    """200 that names the tick, the place, and the code that changed."""
+    kept = [define(1.0)]
+    push = {"type": "add_processor", "payload": {"processor": "Push"}}
+    await http.post("/worlds/demo/commands", json=push)
+    await http.post("/worlds/demo/run", json={"num_steps": 2})
+    kept.append(define(2.0))
+    async with restarted() as again:
+        answer = await again.get("/worlds/demo/replay")
+    assert answer.status_code == 200
+    report = answer.json()
+    assert [each["processor"] for each in report["code_changes"]] == ["Push"]
+    divergence = report["divergence"]
+    assert (divergence["tick"], divergence["column"]) == (0, "position__y")
+    assert divergence["values"] == [{"entity_id": 1, "recorded": 1.0, "computed": 2.0}]
+
+
+async def test_a_replay_has_a_limit(lite, lite_world, problem, monkeypatch) -> None:
+    """413 that says to ask for parts, which are given."""
+    monkeypatch.setattr("archetype.api.routes.simulation.REPLAY_TICKS_MAX", 2)
+    await lite.post("/worlds/demo/run", json={"num_steps": 3})
+    refused = problem(await lite.get("/worlds/demo/replay"), 413, "limit_exceeded")
+    assert (refused["limit"], refused["actual"]) == (2, 3)
+    assert "from_tick" in refused["detail"]
+    assert (await lite.get("/worlds/demo/replay?from_tick=1")).json()["ticks_compared"] == 2
+
+
+async def test_a_replay_ends_with_the_server(lite, lite_world, sqlite_app, problem) -> None:
+    """503, so that another server can be asked."""
+    await lite.post("/worlds/demo/step")
+    sqlite_app.state.stopping.set()
+    answer = await lite.get("/worlds/demo/replay")
+    problem(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"

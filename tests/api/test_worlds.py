@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+import pytest
+
 
 async def test_a_world_is_made_and_read_by_name_and_id(http) -> None:
     """201 with every field; the ETag is the version."""
@@ -155,6 +157,26 @@ async def test_many_forks_are_made_at_once_or_none(http, world, problem) -> None
     other = await http.post("/worlds/demo/fork", json={"name": "other"}, headers=key)
     problem(other, 409, "command_conflict")
     assert len((await http.post("/worlds/demo/fork", json={"count": 1})).json()) == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "kept"}, {"count": 2}], ids=["unnamed", "named", "many"])
+async def test_a_retried_fork_outlives_its_parent(http, world, problem, body) -> None:
+    """By its id or its name; another key makes none, and neither does the id of a world."""
+    await http.post("/worlds/demo/step")
+    keys = {world: {"Idempotency-Key": "words"}, "demo": {"Idempotency-Key": str(uuid4())}}
+    bodies = {world: body, "demo": body | ({"name": "other"} if "name" in body else {})}
+    first = {
+        reference: await http.post(f"/worlds/{reference}/fork", json=bodies[reference], headers=key)
+        for reference, key in keys.items()
+    }
+    await http.delete("/worlds/demo")
+    for reference, key in keys.items():
+        again = await http.post(f"/worlds/{reference}/fork", json=bodies[reference], headers=key)
+        assert (again.status_code, again.json()) == (201, first[reference].json())
+    new, taken = {"Idempotency-Key": str(uuid4())}, {"Idempotency-Key": world}
+    problem(await http.post("/worlds/demo/fork", headers=new), 404, "world_not_found")
+    problem(await http.post(f"/worlds/{world}/fork"), 404, "world_not_found")
+    problem(await http.post("/worlds/demo/fork", headers=taken), 409, "command_conflict")
 
 
 async def test_a_fork_takes_what_waits_where_it_is_asked_to(http, world) -> None:

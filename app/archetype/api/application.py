@@ -19,6 +19,7 @@ from archetype.api.metrics import Metrics
 from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
 from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
+from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.labels import LabelRoutes
@@ -57,7 +58,16 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             yield
 
     app = Litestar(
-        [SystemRoutes, WorldRoutes, LabelRoutes, CommandRoutes, SimulationRoutes, QueryRoutes, EntityRoutes],
+        [
+            SystemRoutes,
+            WorldRoutes,
+            LabelRoutes,
+            CommandRoutes,
+            SimulationRoutes,
+            QueryRoutes,
+            EntityRoutes,
+            AncestryRoutes,
+        ],
         lifespan=[lifespan],
         dependencies={
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ def accepted_media_type(request: Request[Any, Any, Any]) -> MediaType:
     return MediaType(chosen)
 
 
-async def json_answer(content: Mapping[str, Any]) -> Response[Any]:
+async def json_answer(content: object) -> Response[Any]:
     """Encode a large JSON answer beside the event loop."""
     body = await asyncio.to_thread(encode_json, content)
     return Response(body, media_type=MediaType.JSON.value, headers={"Vary": "Accept"})

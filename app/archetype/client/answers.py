@@ -89,7 +89,10 @@ class CommandEntry(TypedDict):
 
 
 class HistoryEntry(TypedDict):
-    """A command of the log, whole; `seq` is the world's version with it, `reason` why it was rejected."""
+    """A command of the log, whole; `seq` is the version with it of the world in whose log it stands.
+
+    `status` is pending, applied or rejected, `reason` why it was rejected.
+    """
 
     id: str
     tick: int
@@ -102,6 +105,8 @@ class HistoryEntry(TypedDict):
     position: int
     applied_tick: int
     entity_id: int | None
+    world_id: str
+    status: str
     reason: str | None
 
 

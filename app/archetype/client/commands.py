@@ -55,10 +55,32 @@ class CommandCalls(Calls):
         return pending["pending_count"]
 
     def history(
-        self, world: str, *, limit: int | None = None, before: int | None = None
+        self,
+        world: str,
+        *,
+        limit: int | None = None,
+        before: int | None = None,
+        types: Sequence[str] | None = None,
+        actor_id: UUID | str | None = None,
+        from_tick: int | None = None,
+        to_tick: int | None = None,
+        status: str | None = None,
     ) -> list[answers.HistoryEntry]:
-        """Return the newest commands of the world's whole lineage and what became of each, newest last."""
-        return self._read(path_of(world, "history"), limit=limit, before=before)
+        """Return the newest commands of the world's whole lineage and what became of each, newest last.
+
+        Only those of these types, of this actor, that belong to the ticks `from_tick` <= t < `to_tick`, and
+        that are this: pending, applied or rejected. `before` continues further into the past.
+        """
+        return self._read(
+            path_of(world, "history"),
+            limit=limit,
+            before=before,
+            types=None if types is None else ",".join(types),
+            actor_id=actor_id,
+            from_tick=from_tick,
+            to_tick=to_tick,
+            status=status,
+        )
 
     def step(
         self, world: str, *, inputs: Mapping[str, Any] | None = None, debug: bool = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.pasts import PastCalls
 from archetype.client.states import StateCalls
 from archetype.client.transport import Transport
 from archetype.client.worlds import WorldCalls
@@ -22,17 +23,17 @@ TIMEOUT_S = 30.0
 RETRY_S = 10.0
 
 
-class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls):
+class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
-    `world` is a name or an id everywhere, and where a state is read, forked or labelled also one of its
-    ticks: `demo@120`, `demo@-10` (ten before the last one committed), `demo@label`. What the server refuses
-    is raised as the same class of `archetype.errors` that a program inside the server would see; a server
-    that cannot be reached is an `UnavailableError`.
+    `world` is a name or an id everywhere, and where a state is read, compared, forked or labelled also one
+    of its ticks: `demo@120`, `demo@-10` (ten before the last one committed), `demo@label`. What the server
+    refuses is raised as the same class of `archetype.errors` that a program inside the server would see; a
+    server that cannot be reached is an `UnavailableError`.
 
     Each changing call carries an Idempotency-Key of its own, so a retry after a broken connection, or after
-    the server asked to wait, happens once; retries end after `retry_s` seconds. Steps and runs are waited for
-    as long as they take, any other answer `timeout_s` seconds.
+    the server asked to wait, happens once; retries end after `retry_s` seconds. Steps, runs and replays are
+    waited for as long as they take, any other answer `timeout_s` seconds.
     """
 
     def __init__(

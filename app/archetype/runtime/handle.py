@@ -25,7 +25,7 @@ from archetype.store.worlds import WorldRow
 if TYPE_CHECKING:
     from archetype.runtime.runtime import ArchetypeRuntime
 
-__all__ = ["WorldHandle"]
+__all__ = ["WorldHandle", "resolved"]
 
 
 class WorldHandle:
@@ -92,9 +92,7 @@ class WorldHandle:
 
     async def _at(self, services: ServiceContainer, tick: int | str | None) -> tuple[WorldRow, int]:
         """Return the world's row, and the committed tick of that number or label; None is the last one."""
-        if isinstance(tick, str):
-            return await services.world_service.resolve(f"{self.world_id}@{tick}")
-        return await services.world_service.resolve(self.world_id, tick)
+        return await resolved(services, str(self.world_id), tick)
 
     async def _submit(
         self, kind: CommandType, payload: dict[str, Any], *, tick: int, priority: int
@@ -154,3 +152,12 @@ class WorldHandle:
                 row = await services.world_service.find(row.world_id)
             else:
                 return
+
+
+async def resolved(
+    services: ServiceContainer, reference: str, tick: int | str | None
+) -> tuple[WorldRow, int]:
+    """Return the world that a reference names, and the committed tick: its own, or this number or label."""
+    if isinstance(tick, str):
+        return await services.world_service.resolve(f"{reference}@{tick}")
+    return await services.world_service.resolve(reference, tick)

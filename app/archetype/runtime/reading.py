@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from archetype.core.component import Component
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.command import Command
 from archetype.runtime.entities import component_names
 from archetype.runtime.handle import WorldHandle
+from archetype.service.filters import history_filter
 from archetype.service.labels import Label
 from archetype.service.queries import EntityState, WorldSnapshot
 from archetype.service.ranges import committed_range
@@ -83,8 +85,22 @@ class Reading(WorldHandle):
         self._tick = info.tick
         return info
 
-    async def command_history(self, limit: int = 100) -> list[Command]:
-        """Return the newest commands of the world and its ancestors, the oldest of them first."""
+    async def command_history(
+        self,
+        limit: int = 100,
+        *,
+        types: Sequence[str] | None = None,
+        actor_id: UUID | None = None,
+        from_tick: int | None = None,
+        to_tick: int | None = None,
+        status: str | None = None,
+    ) -> list[Command]:
+        """Return the newest commands of the world and its ancestors, the oldest of them first.
+
+        Only those of these types, of this actor, that belong to the ticks `from_tick` <= t < `to_tick`, and
+        that are this: pending, applied or rejected. `InvalidInputError` for a type or status that is none.
+        """
+        wanted = history_filter(types, actor_id, from_tick=from_tick, to_tick=to_tick, status=status)
         services = await self._activate()
-        entries = await services.command_service.history(self.world_id, limit=limit)
+        entries = await services.command_service.history(self.world_id, limit=limit, wanted=wanted)
         return [entry.command for entry in entries]

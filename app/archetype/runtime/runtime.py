@@ -12,7 +12,11 @@ from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
+from archetype.service.ancestry import TreeNode
 from archetype.service.container import ServiceContainer
+from archetype.service.verification.faults import VerifyReport
+from archetype.service.verification.verify import verify
+from archetype.store.retention import PageUse
 
 __all__ = ["ArchetypeRuntime"]
 
@@ -68,6 +72,28 @@ class ArchetypeRuntime:
             snapshots=snapshots,
             actor=self._actor,
         )
+
+    async def tree(self, *, with_archived: bool = False) -> list[TreeNode]:
+        """Return all worlds, each followed by its forks in the order of their ticks.
+
+        A removed world is left out unless one that lives comes of it, or `with_archived`.
+        """
+        services = await self.services()
+        return await services.ancestry_service.tree(with_archived=with_archived)
+
+    async def verify(self, world: str | None = None, *, expect: str | None = None) -> VerifyReport:
+        """Check all that is stored, or a world with all that its past is made of.
+
+        `world` is a reference as `demo` or `demo@120`; `expect` is that commit's hash in hex, kept elsewhere.
+        Faults are reported, not raised; a reference that names nothing raises.
+        """
+        services = await self.services()
+        return await verify(services.database, world, expect=expect)
+
+    async def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
+        """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them."""
+        retention = (await self.services()).retention_service
+        return await (retention.garbage() if dry_run else retention.collect_garbage())
 
     async def services(self) -> ServiceContainer:
         """Return the services, opened; scripts seldom need them."""

@@ -8,6 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from archetype.runtime.world import RuntimeWorld
+from archetype.service.ancestry import TreeNode
+from archetype.service.verification.faults import VerifyReport
+from archetype.store.retention import PageUse
 
 if TYPE_CHECKING:
     from archetype.runtime.runtime import ArchetypeRuntime
@@ -25,6 +28,18 @@ class SyncArchetypeRuntime:
     def world(self, name: str = "world", **options: Any) -> SyncRuntimeWorld:
         """Return a handle on a world; the options are those of `ArchetypeRuntime.world`."""
         return SyncRuntimeWorld(self._runtime.world(name, **options), self._runner)
+
+    def tree(self, *, with_archived: bool = False) -> list[TreeNode]:
+        """Return all worlds; see `ArchetypeRuntime.tree`."""
+        return self._runner.run(self._runtime.tree(with_archived=with_archived))
+
+    def verify(self, world: str | None = None, *, expect: str | None = None) -> VerifyReport:
+        """Check all that is stored, or a world; see `ArchetypeRuntime.verify`."""
+        return self._runner.run(self._runtime.verify(world, expect=expect))
+
+    def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
+        """Remove the pages that no snapshot refers to, or count them."""
+        return self._runner.run(self._runtime.collect_garbage(dry_run=dry_run))
 
     def shutdown(self) -> None:
         """Close the database and the event loop; calling it twice does no harm."""
@@ -54,7 +69,12 @@ class SyncRuntimeWorld:
             return (
                 self._wrapped(value) if not callable(value) else lambda *a, **k: self._wrapped(value(*a, **k))
             )
-        return lambda *args, **kwargs: self._wrapped(self._runner.run(value(*args, **kwargs)))
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            plain = {name: self._plain(given) for name, given in kwargs.items()}
+            return self._wrapped(self._runner.run(value(*map(self._plain, args), **plain)))
+
+        return run
 
     def __dir__(self) -> list[str]:
         return dir(self._world)
@@ -65,3 +85,8 @@ class SyncRuntimeWorld:
         if isinstance(value, list) and value and isinstance(value[0], RuntimeWorld):
             return [SyncRuntimeWorld(each, self._runner) for each in cast("list[RuntimeWorld]", value)]
         return value
+
+    @staticmethod
+    def _plain(value: Any) -> Any:
+        """Take the handle out of a world that is an argument, as of `diff`."""
+        return value._world if isinstance(value, SyncRuntimeWorld) else value  # noqa: SLF001  of this class

@@ -41,12 +41,15 @@ class LabelService:
         name: str,
         tick: int,
         *,
+        is_relative: bool = False,
         command_id: UUID | None = None,
         actor_id: UUID | None = None,
     ) -> Label:
         """Name a committed tick of a world; its forks from there on inherit the name.
 
-        Raises `PayloadError` on a bad name, `TickNotFoundError` for a tick that is not committed, and
+        `is_relative` says that the caller asked for a tick that moves as the world does: a retry with the
+        same command id answers as the first time, though it would be another tick by now. Raises
+        `PayloadError` on a bad name, `TickNotFoundError` for a tick that is not committed, and
         `LabelTakenError` when the world has a label of that name.
         """
         if world.committed_tick < 0:
@@ -54,6 +57,10 @@ class LabelService:
             raise TickNotFoundError(msg, tick=tick, committed_tick=-1)
         tick = self._worlds.committed(world, tick)
         command = _command(world, CommandType.ADD_LABEL, {"name": name, "tick": tick}, command_id, actor_id)
+        if is_relative and command_id is not None:
+            made = await self._database.read(lambda connection: store.find_made(connection, command, name))
+            if made is not None:
+                return Label(name, made.tick, world.world_id)
         await self._write(command, lambda connection: store.add(connection, command, name, tick))
         return Label(name, tick, world.world_id)
 

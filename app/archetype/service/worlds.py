@@ -152,9 +152,10 @@ class WorldService:
         `include_pending` one for each command that waits. A retry with the same command id answers as the
         first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`.
         """
+        earlier = await self.earlier_forks(request)
+        if earlier is not None:
+            return earlier
         ids = fork_ids(request)
-        if request.command_id is not None and (first := await self.peek(ids[0])) is not None:
-            return await self._earlier_forks(first, request, ids)
         tick = request.tick if request.tick == -1 else self.committed(parent, request.tick)
         owner_id = parent.world_id
         if tick >= 0:
@@ -168,11 +169,14 @@ class WorldService:
         created, counts = await self._database.write(write)
         return [_info(row, counts) for row in created]
 
-    async def _earlier_forks(
-        self, first: store.WorldRow, request: ForkRequest, ids: Sequence[UUID]
-    ) -> list[WorldInfo]:
-        """Return the forks that an earlier try made, whatever became of their parent since."""
-        rows = [row for each in ids if (row := await self.peek(each)) is not None]
+    async def earlier_forks(self, request: ForkRequest) -> list[WorldInfo] | None:
+        """Return the forks that an earlier try made, whatever became of their parent since, or None.
+
+        Raises `CommandConflictError` where the command's id is that of another world.
+        """
+        if request.command_id is None or (first := await self.peek(request.command_id)) is None:
+            return None
+        rows = [row for each in fork_ids(request) if (row := await self.peek(each)) is not None]
         if [row.name for row in rows] != fork_names(request):
             msg = f"command {request.command_id} made {first.name!r} before; give each command its own id"
             raise CommandConflictError(msg, name=first.name, world_id=str(first.world_id))

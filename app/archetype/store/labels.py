@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 from archetype.errors import LabelNotFoundError, LabelTakenError
 from archetype.log.lineage import Segment
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
-from archetype.store.schema import labels
+from archetype.store.schema import events, labels
 
-__all__ = ["LabelRow", "add", "find_inherited", "list_inherited", "remove"]
+__all__ = ["LabelRow", "add", "find_inherited", "find_made", "list_inherited", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,21 @@ def remove(connection: Connection, command: NewCommand, name: str) -> Answer:
 
 def _own(connection: Connection, world_id: UUID, name: str) -> LabelRow | None:
     statement = sa.select(*labels.columns).where(labels.c.world_id == world_id, labels.c.name == name)
+    row = connection.execute(statement).mappings().one_or_none()
+    return LabelRow(**row) if row else None
+
+
+def find_made(connection: Connection, command: NewCommand, name: str) -> LabelRow | None:
+    """Return the world's own label of that name if this very command made it, whatever it says now."""
+    statement = (
+        sa.select(*labels.columns)
+        .join(events, sa.and_(events.c.world_id == labels.c.world_id, events.c.version == labels.c.version))
+        .where(
+            labels.c.world_id == command.world_id,
+            labels.c.name == name,
+            events.c.event_id == command.event_id,
+        )
+    )
     row = connection.execute(statement).mappings().one_or_none()
     return LabelRow(**row) if row else None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
+from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import Limit, world_id_of
+from archetype.api.requests import FromTick, Limit, ToTick, names, world_id_of
 from archetype.api.schemas.commands import (
     BatchBody,
     CommandBody,
@@ -20,9 +22,10 @@ from archetype.api.schemas.commands import (
     ReceiptResponse,
 )
 from archetype.api.submitting import Submitter
-from archetype.log.command import CommandStatus
 from archetype.service.commands import HistoryEntry
 from archetype.service.container import ServiceContainer
+from archetype.service.filters import history_filter
+from archetype.store.history import HistoryFilter
 from archetype.store.worlds import WorldRow
 
 __all__ = ["CommandRoutes"]
@@ -34,7 +37,30 @@ Prefer = Annotated[
     str,
     HeaderParameter(name="Prefer", description="`return=representation` answers receipts instead of ids."),
 ]
+Types = Annotated[
+    str | None, QueryParameter(min_length=1, description="Only commands of these types: `spawn,update`.")
+]
+Actor = Annotated[UUID | None, QueryParameter(description="Only commands of this actor.")]
+Status = Annotated[
+    str | None, QueryParameter(description="Only commands that are this: pending, applied or rejected.")
+]
 _REFUSALS = (404, 409, 412, 413, 422, 429)
+
+
+def _wanted(
+    types: Types = None,
+    actor_id: Actor = None,
+    from_tick: FromTick = None,
+    to_tick: ToTick = None,
+    status: Status = None,
+) -> HistoryFilter:
+    return history_filter(
+        None if types is None else names(types, "types"),
+        actor_id,
+        from_tick=from_tick,
+        to_tick=to_tick,
+        status=status,
+    )
 
 
 class CommandRoutes(Controller):
@@ -42,6 +68,7 @@ class CommandRoutes(Controller):
 
     path = "/worlds/{world:str}"
     tags = ("commands",)
+    dependencies = {"wanted": Provide(_wanted, sync_to_thread=False)}  # noqa: RUF012  read by the framework
 
     @post("/commands", summary="Submit a command", status_code=202, responses=problems(*_REFUSALS))
     async def submit(
@@ -82,16 +109,14 @@ class CommandRoutes(Controller):
         self,
         world: FromPath[str],
         services: NamedDependency[ServiceContainer],
+        wanted: NamedDependency[HistoryFilter],
         limit: Limit = 100,
         before: Before = None,
     ) -> Response[list[CommandEntry]]:
         """List the newest commands and what became of them, the newest last."""
         found = await services.world_service.find(world)
-        entries, headers = await _page(services, found, "commands", limit, before)
-        return Response(
-            [CommandEntry.of(entry, is_pending=entry.status is CommandStatus.PENDING) for entry in entries],
-            headers=headers,
-        )
+        entries, headers = await _page(services, found, "commands", wanted, limit=limit, before=before)
+        return Response([CommandEntry.of(entry) for entry in entries], headers=headers)
 
     @get("/commands/pending", summary="Count waiting commands", responses=problems(404, 422))
     async def pending(
@@ -107,22 +132,39 @@ class CommandRoutes(Controller):
         self,
         world: FromPath[str],
         services: NamedDependency[ServiceContainer],
+        wanted: NamedDependency[HistoryFilter],
         limit: Limit = 100,
         before: Before = None,
     ) -> Response[list[HistoryItem]]:
         """Read the newest commands of the whole lineage, the newest last; `Link` leads to older ones."""
         found = await services.world_service.find(world)
-        entries, headers = await _page(services, found, "history", limit, before)
+        entries, headers = await _page(services, found, "history", wanted, limit=limit, before=before)
         return Response([HistoryItem.of(entry) for entry in entries], headers=headers)
 
 
 async def _page(
-    services: ServiceContainer, world: WorldRow, route: str, limit: int, before: int | None
+    services: ServiceContainer,
+    world: WorldRow,
+    route: str,
+    wanted: HistoryFilter,
+    *,
+    limit: int,
+    before: int | None,
 ) -> tuple[Sequence[HistoryEntry], dict[str, str]]:
     """Read one entry more than asked for, which tells whether there are older ones."""
-    entries = await services.command_service.history(world.world_id, before_position=before, limit=limit + 1)
+    entries = await services.command_service.history(
+        world.world_id, before_position=before, limit=limit + 1, wanted=wanted
+    )
     if len(entries) <= limit:
         return entries, {}
     page = entries[-limit:]
-    older = f"/worlds/{world.world_id}/{route}?before={page[0].position}&limit={limit}"
-    return page, {"Link": f'<{older}>; rel="next"'}
+    return page, next_page(
+        f"/worlds/{world.world_id}/{route}",
+        before=page[0].position,
+        limit=limit,
+        types=None if wanted.types is None else ",".join(wanted.types),
+        actor_id=wanted.actor_id,
+        from_tick=wanted.from_tick,
+        to_tick=wanted.to_tick,
+        status=wanted.status,
+    )

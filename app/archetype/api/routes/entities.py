@@ -11,11 +11,17 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath, PathParameter, QueryParameter
 
 from archetype.api.encodings import MediaType
-from archetype.api.negotiation import ArrowBody
+from archetype.api.negotiation import ArrowBody, json_answer
 from archetype.api.problems import problems
-from archetype.api.requests import AtTick, DueTick, Priority, WorldReference, names
+from archetype.api.requests import AtTick, DueTick, FromTick, Priority, ToTick, WorldReference, names
 from archetype.api.schemas.commands import ReceiptResponse
-from archetype.api.schemas.entities import BulkReceipt, ComponentsBody, EntityResponse, SpawnBody
+from archetype.api.schemas.entities import (
+    BulkReceipt,
+    ComponentsBody,
+    EntityMomentResponse,
+    EntityResponse,
+    SpawnBody,
+)
 from archetype.api.submitting import Submitter
 from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.service.admission import BULK_BYTES_MAX, CommandRequest
@@ -62,6 +68,22 @@ class EntityRoutes(Controller):
         """Read one entity with all its values."""
         found, at = await services.world_service.resolve(world, tick)
         return EntityResponse(**asdict(await services.query_service.entity(found, entity_id, at)))
+
+    @get("/{entity_id:int}/history", summary="Follow an entity", responses=problems(404, 409, 413, 422))
+    async def history(
+        self,
+        world: FromPath[str],
+        entity_id: EntityId,
+        services: NamedDependency[ServiceContainer],
+        from_tick: FromTick = None,
+        to_tick: ToTick = None,
+    ) -> Response[list[EntityMomentResponse]]:
+        """Read one entity after each tick of a range in which it was there, with the commands about it."""
+        found = await services.world_service.find(world)
+        moments = await services.entity_service.history(
+            found, entity_id, from_tick=from_tick, to_tick=to_tick
+        )
+        return await json_answer([asdict(moment) for moment in moments])
 
     @patch("/{entity_id:int}", summary="Update an entity", status_code=202, responses=_REFUSALS)
     async def update(

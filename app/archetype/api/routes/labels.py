@@ -13,6 +13,7 @@ from archetype.api.problems import problems
 from archetype.api.requests import Conditions, IdempotencyKey, WorldReference
 from archetype.api.schemas.labels import LabelBody, LabelResponse
 from archetype.service.container import ServiceContainer
+from archetype.service.references import Reference
 
 __all__ = ["LabelRoutes"]
 
@@ -36,7 +37,13 @@ class LabelRoutes(Controller):
         """Name a committed tick; forks that share the tick inherit the name."""
         found, tick = await services.world_service.resolve(world, data.tick)
         command_id = Conditions(key, None).command_id(found.world_id)
-        label = await services.label_service.add(found, data.name, tick, command_id=command_id)
+        label = await services.label_service.add(
+            found,
+            data.name,
+            tick,
+            is_relative=data.tick is None and Reference.parse(world).tick is None,
+            command_id=command_id,
+        )
         return LabelResponse(**asdict(label))
 
     @get(summary="List labels", responses=problems(404, 422))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
-from litestar import Controller, get, post
+from litestar import Controller, Request, get, post
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from archetype.api.problems import problems
-from archetype.api.requests import world_id_of
+from archetype.api.requests import FromTick, ToTick, world_id_of
 from archetype.api.schemas.simulation import (
     ProcessorResponse,
+    ReplayResponse,
     RunBody,
     RunResponse,
     StepBody,
@@ -20,11 +23,16 @@ from archetype.api.schemas.simulation import (
 )
 from archetype.api.schemas.simulation import RunRequest as RunIn
 from archetype.api.submitting import Submitter
+from archetype.errors import LimitExceededError, UnavailableError
 from archetype.log.command import CommandType
 from archetype.service.container import ServiceContainer
+from archetype.service.ranges import committed_range
 from archetype.service.runs import RunRequest, RunResult
 
 __all__ = ["SimulationRoutes"]
+
+REPLAY_TICKS_MAX = 1_000
+"""Ticks that one request computes again: a longer replay is asked for in parts."""
 
 _REFUSALS = problems(404, 409, 412, 413, 422)
 
@@ -73,6 +81,38 @@ class SimulationRoutes(Controller):
         found = await services.world_service.find(world)
         infos = await services.simulation_service.processors(found)
         return [ProcessorResponse(**asdict(info)) for info in infos]
+
+    @get("/replay", summary="Compute ticks again", responses=problems(404, 409, 413, 422))
+    async def replay(
+        self,
+        request: Request[Any, Any, State],
+        world: FromPath[str],
+        services: NamedDependency[ServiceContainer],
+        from_tick: FromTick = None,
+        to_tick: ToTick = None,
+    ) -> ReplayResponse:
+        """Compute up to 1,000 ticks again with the loaded code, and compare each with what was recorded.
+
+        It ends at the first that differs, which is an answer like any other. Nothing is written.
+        """
+        found = await services.world_service.find(world)
+        ticks = committed_range(found, from_tick, to_tick, is_limited=False)
+        if len(ticks) > REPLAY_TICKS_MAX:
+            msg = (
+                f"{len(ticks)} ticks are asked for, at most {REPLAY_TICKS_MAX} are computed again at once: "
+                "ask for parts with from_tick and to_tick"
+            )
+            raise LimitExceededError(msg, limit=REPLAY_TICKS_MAX, actual=len(ticks))
+
+        async def on_tick(_: int) -> None:
+            if request.app.state.stopping.is_set():
+                msg = "the server is stopping"
+                raise UnavailableError(msg, retry_after_s=1)
+
+        report = await services.replay_service.replay(
+            found, from_tick=ticks.start, to_tick=ticks.stop, on_tick=on_tick
+        )
+        return ReplayResponse(**asdict(report))
 
 
 async def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Conditions, IdempotencyKey, Limit, WorldReference
 from archetype.api.schemas.worlds import ForkBody, ForkCreate, WorldBody, WorldChangeBody, WorldResponse
@@ -17,6 +19,7 @@ from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
+from archetype.service.references import Reference
 from archetype.service.worlds import WorldInfo
 
 __all__ = ["WorldRoutes"]
@@ -52,9 +55,8 @@ class WorldRoutes(Controller):
         """List live worlds in order of their birth; `Link: rel="next"` continues."""
         found = await services.world_service.list_worlds(after=after, limit=limit + 1)
         page = [WorldResponse.of(info) for info in found[:limit]]
-        headers = {}
-        if len(found) > limit:
-            headers["Link"] = f'</worlds?after={page[-1].world_id}&limit={limit}>; rel="next"'
+        is_last = len(found) <= limit
+        headers = {} if is_last else next_page("/worlds", after=page[-1].world_id, limit=limit)
         return Response(page, headers=headers)
 
     @get("/{world:str}", summary="Read a world", responses=problems(404, 422))
@@ -102,20 +104,24 @@ class WorldRoutes(Controller):
         """
         asked = data or ForkCreate()
         worlds = submitter.services.world_service
-        if asked.tick == -1:
-            parent, tick = await worlds.find(world), -1
-        else:
-            parent, tick = await worlds.resolve(world, asked.tick)
-        command_id = submitter.conditions.command_id(f"{parent.world_id}:fork")
+        # A retry finds its forks though their parent was removed since, and with it its name.
+        named = Reference.parse(world).world
+        known = await worlds.peek(named)
+        command_id = submitter.conditions.command_id(f"{known.world_id if known else named}:fork")
         request = ForkRequest(
-            name=asked.name or f"{parent.name}-{(command_id or new_id()).hex[-8:]}",
-            tick=tick,
+            name=asked.name or f"{known.name if known else named}-{(command_id or new_id()).hex[-8:]}",
             seed=asked.seed,
             include_pending=asked.include_pending,
             count=asked.count,
             command_id=command_id,
         )
-        forks = await worlds.fork(parent, request)
+        forks = await worlds.earlier_forks(request)
+        if forks is None:
+            if asked.tick == -1:
+                parent, tick = await worlds.find(world), -1
+            else:
+                parent, tick = await worlds.resolve(world, asked.tick)
+            forks = await worlds.fork(parent, replace(request, tick=tick))
         if asked.count is None:
             return _created(forks[0])
         return Response([WorldResponse.of(info) for info in forks])

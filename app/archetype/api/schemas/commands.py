@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.log.command import CommandStatus
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import HistoryEntry, Receipt
 
@@ -93,11 +94,11 @@ class CommandEntry(BaseModel):
     version: int = Field(description="The world's version with this command.")
     position: int
     applied_tick: int = Field(description="The tick that it belongs to.")
-    status: Literal["pending", "applied", "rejected"]
+    status: CommandStatus
     reason: str | None = Field(description="Why it was rejected when its tick was computed.")
 
     @classmethod
-    def of(cls, entry: HistoryEntry, *, is_pending: bool) -> CommandEntry:
+    def of(cls, entry: HistoryEntry) -> CommandEntry:
         """Describe a command of the log."""
         command = entry.command
         return cls(
@@ -108,7 +109,7 @@ class CommandEntry(BaseModel):
             version=command.seq or 0,
             position=entry.position,
             applied_tick=entry.applied_tick,
-            status="rejected" if entry.reason is not None else "pending" if is_pending else "applied",
+            status=entry.status,
             reason=entry.reason,
         )
 
@@ -127,6 +128,8 @@ class HistoryItem(BaseModel):
     position: int
     applied_tick: int = Field(description="The tick that it belongs to.")
     entity_id: int | None = Field(description="The first id that a spawn was given.")
+    world_id: UUID = Field(description="The world in whose log it stands: this one, or an ancestor.")
+    status: CommandStatus
     reason: str | None = Field(description="Why it was rejected when its tick was computed.")
 
     @classmethod
@@ -137,6 +140,8 @@ class HistoryItem(BaseModel):
             position=entry.position,
             applied_tick=entry.applied_tick,
             entity_id=entry.first_entity_id,
+            world_id=entry.world_id,
+            status=entry.status,
             reason=entry.reason,
         )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.log.payloads import ComponentValue
 
-__all__ = ["BulkReceipt", "ComponentsBody", "EntityResponse", "SpawnBody"]
+__all__ = ["BulkReceipt", "ComponentsBody", "EntityMomentResponse", "EntityResponse", "SpawnBody"]
 
 
 class ComponentsChange(Body):
@@ -53,3 +53,23 @@ class EntityResponse(BaseModel):
     tick: int
     archetype: str
     components: dict[str, dict[str, Any]]
+
+
+class EntityCommandResponse(BaseModel):
+    """A command that concerned an entity in a tick."""
+
+    command_id: UUID
+    position: int
+    type: str
+    payload: dict[str, Any]
+    reason: str | None = Field(description="Why it was rejected, if it was.")
+
+
+class EntityMomentResponse(BaseModel):
+    """One entity after one tick."""
+
+    tick: int
+    is_active: bool = Field(description="False in the tick in which it ended; its values are its last.")
+    archetype: str
+    components: dict[str, dict[str, Any]]
+    commands: list[EntityCommandResponse]

@@ -12,6 +12,7 @@ from archetype.log.payloads import MAX_STEPS
 
 __all__ = [
     "ProcessorResponse",
+    "ReplayResponse",
     "RunBody",
     "RunRequest",
     "RunResponse",
@@ -70,3 +71,43 @@ class ProcessorResponse(BaseModel):
     module: str
     is_loaded: bool = Field(description="Whether this server has its code.")
     is_current: bool = Field(description="Whether that code is the recorded one; other code is replaced.")
+
+
+class CodeChangeResponse(BaseModel):
+    """A processor whose loaded code is not the recorded one, by fingerprints."""
+
+    processor: str
+    recorded: str
+    loaded: str | None = Field(description="Null where no such processor is loaded.")
+
+
+class DifferentValueResponse(BaseModel):
+    """One entity's value in the column that differs."""
+
+    entity_id: int
+    recorded: Any
+    computed: Any
+
+
+class DivergenceResponse(BaseModel):
+    """The first tick that did not come out as recorded; where, as far as the recorded state is stored."""
+
+    tick: int
+    recorded_hash: str
+    computed_hash: str
+    what: str = Field(description="What differs, in words.")
+    archetype: str | None
+    column: str | None
+    values: list[DifferentValueResponse] = Field(description="Of the first entities that differ.")
+
+
+class ReplayResponse(BaseModel):
+    """What a replay of a range of ticks found."""
+
+    world_id: UUID
+    from_tick: int = Field(description="The first tick.")
+    to_tick: int = Field(description="The tick behind the last one.")
+    ticks_compared: int
+    ticks_skipped: int = Field(description="Those that are no function of their inputs.")
+    code_changes: list[CodeChangeResponse]
+    divergence: DivergenceResponse | None
