@@ -187,7 +187,7 @@ def test_history_goes_through_pages(archetype, world, monkeypatch):
     monkeypatch.setattr(
         ArchetypeClient,
         "history",
-        lambda self, name, *, limit, before: whole(self, name, limit=min(limit, 2), before=before),
+        lambda self, name, *, limit, **wanted: whole(self, name, limit=min(limit, 2), **wanted),
     )
     for _ in range(3):
         archetype("step", world)

@@ -18,7 +18,7 @@ from archetype.cli.output import Format
 from archetype.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from archetype.client.answers import DifferingCommands, TreeNode, WorldDiff
+    from archetype.client.past_answers import DifferingCommands, TreeNode, WorldDiff
 
 __all__ = ["register", "tree_lines"]
 

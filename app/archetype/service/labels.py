@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from archetype.clock import new_id
 from archetype.errors import TickNotFoundError
-from archetype.log.canonical import canonical_json
-from archetype.log.command import CommandType, check_payload
-from archetype.service.answers import refusal
+from archetype.log.command import CommandType
+from archetype.service.direct import direct_command, write_direct
 from archetype.service.worlds import WorldService
 from archetype.store import labels as store
-from archetype.store.append import Answer, NewCommand
-from archetype.store.database import Database, Mapper
+from archetype.store.database import Database
 from archetype.store.worlds import WorldRow
 
 __all__ = ["Label", "LabelService"]
@@ -56,45 +53,35 @@ class LabelService:
             msg = f"world {world.name!r} has no committed tick yet that could be labelled"
             raise TickNotFoundError(msg, tick=tick, committed_tick=-1)
         tick = self._worlds.committed(world, tick)
-        command = _command(world, CommandType.ADD_LABEL, {"name": name, "tick": tick}, command_id, actor_id)
+        command = direct_command(
+            CommandType.ADD_LABEL,
+            world.world_id,
+            {"name": name, "tick": tick},
+            command_id=command_id,
+            actor_id=actor_id,
+        )
         if is_relative and command_id is not None:
             made = await self._database.read(lambda connection: store.find_made(connection, command, name))
             if made is not None:
                 return Label(name, made.tick, world.world_id)
-        await self._write(command, lambda connection: store.add(connection, command, name, tick))
+        await write_direct(
+            self._database, command, lambda connection: store.add(connection, command, name, tick)
+        )
         return Label(name, tick, world.world_id)
 
     async def remove(
         self, world: WorldRow, name: str, *, command_id: UUID | None = None, actor_id: UUID | None = None
     ) -> None:
         """Take a world's own label away; `LabelNotFoundError` when it has none of that name."""
-        command = _command(world, CommandType.REMOVE_LABEL, {"name": name}, command_id, actor_id)
-        await self._write(command, lambda connection: store.remove(connection, command, name))
+        command = direct_command(
+            CommandType.REMOVE_LABEL, world.world_id, {"name": name}, command_id=command_id, actor_id=actor_id
+        )
+        await write_direct(
+            self._database, command, lambda connection: store.remove(connection, command, name)
+        )
 
     async def list_labels(self, world: WorldRow) -> list[Label]:
         """List a world's labels, inherited ones too, by tick and name."""
         segments = (await self._worlds.lineage(world.world_id)).segments
         rows = await self._database.read(lambda connection: store.list_inherited(connection, segments))
         return [Label(row.name, row.tick, row.world_id) for row in rows]
-
-    async def _write(self, command: NewCommand, use: Mapper[Answer]) -> None:
-        answer = await self._database.write(use)
-        if not answer.status.is_in_log:
-            raise refusal(command, answer)
-
-
-def _command(
-    world: WorldRow,
-    kind: CommandType,
-    payload: dict[str, object],
-    command_id: UUID | None,
-    actor_id: UUID | None,
-) -> NewCommand:
-    check_payload(kind, payload)
-    return NewCommand(
-        event_id=command_id or new_id(),
-        world_id=world.world_id,
-        type=kind.value,
-        payload=canonical_json(payload),
-        actor_id=actor_id,
-    )
