@@ -200,8 +200,6 @@ async def test_the_past_takes_no_commands(http, world, problem) -> None:
         ("GET", ""),
         ("DELETE", ""),
         ("POST", "/run"),
-        ("GET", "/history"),
-        ("GET", "/commands"),
         ("GET", "/processors"),
         ("GET", "/labels"),
         ("DELETE", "/labels/base"),

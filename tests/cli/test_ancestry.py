@@ -126,12 +126,17 @@ def test_an_entity_is_followed(archetype, family):
     assert rows[3] == "2,true,Position+Velocity,update,7.0,0.0,5.0,0.0"
     part = archetype("entity", "history", f"{family}-a", 3, "--from", 2).json
     assert [(each["tick"], each["is_active"]) for each in part] == [(2, False)]
+    early = archetype("entity", "history", f"{family}-a@1", 3).json
+    assert [each["tick"] for each in early] == [0, 1]
 
 
 def test_history_is_filtered(archetype, family):
     name = f"{family}-a"
     found = archetype("history", name, "--types", "spawn,despawn", "--from", 1).json
     assert [each["type"] for each in found] == ["despawn", "spawn"]
+    early = archetype("history", f"{name}@1", "--types", "spawn,despawn").json
+    assert [each["type"] for each in early] == ["spawn"] * 3
+    assert [each["tick"] for each in archetype("world", "counts", f"{name}@-2").json] == [0, 1]
     archetype("entity", "despawn", name, 3)
     assert [each["type"] for each in archetype("history", name, "--status", "pending").json] == ["despawn"]
     archetype("step", name)

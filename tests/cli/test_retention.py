@@ -61,6 +61,7 @@ def test_a_replay_by_the_server_compares_every_tick(archetype, moving):
     assert report["ticks_compared"] == report["to_tick"] == 9
     part = archetype("world", "replay", moving, "--from", 2, "--to", 5).json
     assert (part["from_tick"], part["to_tick"], part["ticks_compared"]) == (2, 5, 3)
+    assert archetype("world", "replay", f"{moving}@3").json["to_tick"] == 4
 
 
 def test_a_replay_goes_on_from_part_to_part(archetype, moving, monkeypatch):

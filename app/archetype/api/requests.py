@@ -13,6 +13,7 @@ from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.service.container import ServiceContainer
 from archetype.service.ranges import committed_range
+from archetype.service.references import Reference
 from archetype.service.worlds import as_uuid
 from archetype.store.worlds import WorldRow
 
@@ -29,6 +30,7 @@ __all__ = [
     "WorldReference",
     "entity_ids",
     "names",
+    "past_of",
     "ticks_of",
     "world_id_of",
 ]
@@ -145,6 +147,15 @@ async def ticks_of(
         raise InvalidInputError(f"tick {msg}", faults=[FieldFault("tick", msg)])
     found = await services.world_service.find(world)
     return found, committed_range(found, from_tick, to_tick)
+
+
+async def past_of(services: ServiceContainer, world: str, to_tick: int | None) -> tuple[WorldRow, int | None]:
+    """Return the world of a reference, and where a range of its ticks ends if nothing else is asked for.
+
+    A reference to a tick ends it behind that one; to a world alone it leaves it open (None).
+    """
+    found, last = await services.world_service.resolve(world)
+    return found, last + 1 if to_tick is None and Reference.parse(world).names_tick else to_tick
 
 
 def names(text: str, path: str) -> list[str]:

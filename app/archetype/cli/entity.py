@@ -76,7 +76,7 @@ def inspect(
 @with_session
 def history(
     session: Session,
-    world: WorldArgument,
+    world: ReferenceArgument,
     entity: EntityArgument,
     from_tick: FromOption = None,
     to_tick: ToOption = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from archetype.cli.arguments import AsOfOption, FromOption, ReferenceArgument, ToOption, WorldArgument
+from archetype.cli.arguments import AsOfOption, FromOption, ReferenceArgument, ToOption
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import names
 from archetype.errors import FieldFault, InvalidInputError
@@ -69,7 +69,7 @@ def query(
 @with_session
 def history(
     session: Session,
-    world: WorldArgument,
+    world: ReferenceArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many commands.")] = 50,
     types: Annotated[
         str | None, typer.Option("--types", metavar="TYPES", help="Only these, as spawn,update.")

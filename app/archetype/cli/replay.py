@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archetype.cli.arguments import WorldArgument
+from archetype.cli.arguments import ReferenceArgument
 from archetype.cli.database import DatabaseOption, ModuleOption, on_services
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
@@ -31,7 +31,7 @@ def register(world_app: typer.Typer) -> None:
 @with_session
 def replay(
     session: Session,
-    world: WorldArgument,
+    world: ReferenceArgument,
     from_tick: Annotated[int, typer.Option("--from", min=0, help="The first tick.")] = 0,
     to_tick: Annotated[
         int | None, typer.Option("--to", min=0, help="The tick behind the last one; by default the newest.")
@@ -63,8 +63,8 @@ def _offline(
     world: str, from_tick: int, to_tick: int | None, modules: list[str] | None, database_url: str
 ) -> dict[str, Any]:
     async def act(services: ServiceContainer) -> ReplayReport:
-        found = await services.world_service.find(world)
-        end = found.tick if to_tick is None else to_tick
+        found, last = await services.world_service.resolve(world)
+        end = last + 1 if to_tick is None else to_tick
         with progress_bar(f"replaying {world}", end - from_tick) as show:
 
             async def on_tick(tick: int) -> None:
@@ -78,7 +78,8 @@ def _offline(
 
 
 def _by_server(session: Session, world: str, from_tick: int, to_tick: int | None) -> dict[str, Any]:
-    end = session.client.world(world)["tick"] if to_tick is None else to_tick
+    newest = session.client.ticks(world, limit=1)
+    end = to_tick if to_tick is not None else newest[0]["tick"] + 1 if newest else 0
     whole: dict[str, Any] | None = None
     with progress_bar(f"replaying {world}", end - from_tick) as show:
         for start in range(from_tick, end, _TICKS_AT_ONCE) or [from_tick]:

@@ -72,7 +72,7 @@ def configure(session: Session, world: WorldArgument, snapshots: SnapshotsOption
 @app.command(epilog="Example: archetype world counts demo --from 100 --to 200")
 @with_session
 def counts(
-    session: Session, world: WorldArgument, from_tick: FromOption = None, to_tick: ToOption = None
+    session: Session, world: ReferenceArgument, from_tick: FromOption = None, to_tick: ToOption = None
 ) -> None:
     """Count a world's entities after each tick of a range, by default of all."""
     session.output.rows(

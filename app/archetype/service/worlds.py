@@ -27,7 +27,7 @@ from archetype.errors import (
 )
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
-from archetype.log.lineage import Lineage, Stretch
+from archetype.log.lineage import Lineage
 from archetype.log.payloads import Snapshots, is_world_name
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
@@ -37,7 +37,7 @@ from archetype.service.references import Reference
 from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.database import Database
-from archetype.store.ticks import TickCounts, tick_counts, tick_row
+from archetype.store.ticks import TickCounts, counts_at, tick_counts, tick_row
 
 __all__ = ["LiveWorld", "WorldInfo", "WorldService"]
 
@@ -162,9 +162,11 @@ class WorldService:
             owner_id = (await self.lineage(parent.world_id)).owner_of(tick)
 
         def write(connection: Connection) -> tuple[list[store.WorldRow], list[TickCounts]]:
-            point = ForkPoint(parent, tick, owner_id, tick_row(connection, owner_id, tick))
+            row = tick_row(connection, owner_id, tick)
+            point = ForkPoint(parent, tick, owner_id, row)
             created = store.create_all(connection, new_forks(point, request, ids))
-            return created, tick_counts(connection, [Stretch(owner_id, tick, tick + 1)], self._archetypes)
+            places = [] if row is None else [(tick, row.position)]
+            return created, counts_at(connection, places, self._archetypes)
 
         created, counts = await self._database.write(write)
         return [_info(row, counts) for row in created]

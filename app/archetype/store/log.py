@@ -18,6 +18,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
+from archetype.store.append import NewCommand
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "pending",
     "pending_count",
     "record_facts",
+    "write_first_commands",
 ]
 
 
@@ -109,6 +111,39 @@ def _take_positions(connection: Connection, count: int) -> int:
 
 def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
     connection.execute(events.insert(), [event._asdict() | {"hash": event_hash(event)} for event in recorded])
+
+
+def write_first_commands(
+    connection: Connection, firsts: Sequence[tuple[NewCommand, int]], *, moment: datetime
+) -> None:
+    """Write the commands that make worlds, each as version 1 of its own and in the tick beside it.
+
+    The caller took the log's lock at `moment`, and knows that none of the worlds is there yet: what an append
+    would have to look up is known.
+    """
+    position = _take_positions(connection, len(firsts))
+    recorded = [
+        HashedEvent(
+            position=position + offset,
+            world_id=command.world_id,
+            version=1,
+            event_id=command.event_id,
+            kind="command",
+            type=command.type,
+            schema_version=command.schema_version,
+            due_tick=command.due_tick,
+            tick=tick,
+            priority=command.priority,
+            actor_id=command.actor_id,
+            cause_id=None,
+            first_entity_id=None,
+            recorded_at=moment,
+            batch=None,
+            payload=command.payload,
+        )
+        for offset, (command, tick) in enumerate(firsts)
+    ]
+    _write(connection, recorded)
 
 
 @dataclass(frozen=True, slots=True)

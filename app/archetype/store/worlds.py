@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from archetype.errors import NameTakenError
 from archetype.log.lineage import Lineage
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
-from archetype.store.log import Waiting, copy_waiting
+from archetype.store.log import Copied, Waiting, copy_waiting, write_first_commands
 from archetype.store.schema import events, ticks, worlds
 
 __all__ = [
@@ -92,16 +91,29 @@ def create_all(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[W
         taken = next((row for row in found if world.name == row.name or world.world_id == row.world_id), None)
         if taken is not None:
             raise _taken(world.name, taken)
+    created = {row.world_id: row for row in found}
     if fresh:
-        try:
-            connection.execute(worlds.insert(), [_new_row(world, now) for world in fresh])
-        except IntegrityError as error:
-            raise _taken(fresh[0].name, None) from error
-        append(connection, [[world.command] for world in fresh])
-    created = {row.world_id: row for row in found} | {
-        world.world_id: _finish(connection, world, now) for world in fresh
-    }
+        created |= {row.world_id: row for row in _write(connection, fresh, now)}
     return [created[world.world_id] for world in new_worlds]
+
+
+def _write(connection: Connection, fresh: Sequence[NewWorld], now: datetime) -> list[WorldRow]:
+    """Write new worlds with their first log rows, and what those take along that wait elsewhere."""
+    write_first_commands(
+        connection, [(world.command, _committed_tick(world) + 1) for world in fresh], moment=now
+    )
+    rows: list[WorldRow] = []
+    for world in fresh:
+        copied = Copied(0, 1)
+        if world.waiting is not None:
+            cause_id = world.command.event_id
+            copied = copy_waiting(connection, world.waiting, world.world_id, cause_id=cause_id, moment=now)
+        rows.append(_new_row(world, copied, now))
+    try:
+        connection.execute(worlds.insert(), [asdict(row) for row in rows])
+    except IntegrityError as error:
+        raise _taken(fresh[0].name, None) from error
+    return rows
 
 
 def _present(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[WorldRow]:
@@ -120,38 +132,30 @@ def _is_retry(connection: Connection, world: NewWorld, found: Sequence[WorldRow]
     return append(connection, [[world.command]])[0].status.is_in_log
 
 
-def _new_row(world: NewWorld, now: datetime) -> dict[str, Any]:
-    committed_tick = -1 if world.fork_tick is None else world.fork_tick
-    return {
-        "world_id": world.world_id,
-        "name": world.name,
-        "parent_id": world.parent_id,
-        "fork_tick": world.fork_tick,
-        "head_version": 0,
-        "committed_tick": committed_tick,
-        "open_tick": committed_tick + 1,
-        "sealed_version": 0,
-        "next_entity_id": world.next_entity_id,
-        "seed": world.seed,
-        "config": world.config,
-        "created_at": now,
-        "lease_epoch": 0,
-    }
+def _committed_tick(world: NewWorld) -> int:
+    return -1 if world.fork_tick is None else world.fork_tick
 
 
-def _finish(connection: Connection, world: NewWorld, now: datetime) -> WorldRow:
-    """Give a new world its time of birth, and what it takes along."""
-    values: dict[str, Any] = {"created_at": _recorded_at(world.command)}
-    if world.waiting is not None:
-        copied = copy_waiting(
-            connection, world.waiting, world.world_id, cause_id=world.command.event_id, moment=now
-        )
-        values["head_version"] = worlds.c.head_version + copied.count
-        values["next_entity_id"] = max(world.next_entity_id, copied.next_entity_id)
-    statement = (
-        sa.update(worlds).where(worlds.c.world_id == world.world_id).values(values).returning(*worlds.columns)
+def _new_row(world: NewWorld, copied: Copied, now: datetime) -> WorldRow:
+    committed_tick = _committed_tick(world)
+    return WorldRow(
+        world_id=world.world_id,
+        name=world.name,
+        parent_id=world.parent_id,
+        fork_tick=world.fork_tick,
+        head_version=1 + copied.count,
+        committed_tick=committed_tick,
+        open_tick=committed_tick + 1,
+        sealed_version=0,
+        next_entity_id=max(world.next_entity_id, copied.next_entity_id),
+        seed=world.seed,
+        config=world.config,
+        created_at=now,
+        archived_at=None,
+        lease_owner=None,
+        lease_epoch=0,
+        lease_until=None,
     )
-    return WorldRow(**connection.execute(statement).mappings().one())
 
 
 def _taken(name: str, world: WorldRow | None) -> NameTakenError:

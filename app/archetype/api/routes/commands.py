@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import FromTick, Limit, ToTick, names, world_id_of
+from archetype.api.requests import FromTick, Limit, ToTick, WorldReference, names, past_of, world_id_of
 from archetype.api.schemas.commands import (
     BatchBody,
     CommandBody,
@@ -107,14 +108,15 @@ class CommandRoutes(Controller):
     @get("/commands", summary="List commands", responses=problems(404, 422))
     async def commands(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         services: NamedDependency[ServiceContainer],
         wanted: NamedDependency[HistoryFilter],
         limit: Limit = 100,
         before: Before = None,
     ) -> Response[list[CommandEntry]]:
         """List the newest commands and what became of them, the newest last."""
-        found = await services.world_service.find(world)
+        found, end = await past_of(services, world, wanted.to_tick)
+        wanted = replace(wanted, to_tick=end)
         entries, headers = await _page(services, found, "commands", wanted, limit=limit, before=before)
         return Response([CommandEntry.of(entry) for entry in entries], headers=headers)
 
@@ -130,14 +132,15 @@ class CommandRoutes(Controller):
     @get("/history", summary="Read the log", responses=problems(404, 422))
     async def history(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         services: NamedDependency[ServiceContainer],
         wanted: NamedDependency[HistoryFilter],
         limit: Limit = 100,
         before: Before = None,
     ) -> Response[list[HistoryItem]]:
         """Read the newest commands of the whole lineage, the newest last; `Link` leads to older ones."""
-        found = await services.world_service.find(world)
+        found, end = await past_of(services, world, wanted.to_tick)
+        wanted = replace(wanted, to_tick=end)
         entries, headers = await _page(services, found, "history", wanted, limit=limit, before=before)
         return Response([HistoryItem.of(entry) for entry in entries], headers=headers)
 

@@ -13,7 +13,7 @@ from litestar.params import FromPath, PathParameter, QueryParameter
 from archetype.api.encodings import MediaType
 from archetype.api.negotiation import ArrowBody, json_answer
 from archetype.api.problems import problems
-from archetype.api.requests import AtTick, DueTick, FromTick, Priority, ToTick, WorldReference, names
+from archetype.api.requests import AtTick, DueTick, FromTick, Priority, ToTick, WorldReference, names, past_of
 from archetype.api.schemas.commands import ReceiptResponse
 from archetype.api.schemas.entities import (
     BulkReceipt,
@@ -72,17 +72,15 @@ class EntityRoutes(Controller):
     @get("/{entity_id:int}/history", summary="Follow an entity", responses=problems(404, 409, 413, 422))
     async def history(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         entity_id: EntityId,
         services: NamedDependency[ServiceContainer],
         from_tick: FromTick = None,
         to_tick: ToTick = None,
     ) -> Response[list[EntityMomentResponse]]:
         """Read one entity after each tick of a range in which it was there, with the commands about it."""
-        found = await services.world_service.find(world)
-        moments = await services.entity_service.history(
-            found, entity_id, from_tick=from_tick, to_tick=to_tick
-        )
+        found, end = await past_of(services, world, to_tick)
+        moments = await services.entity_service.history(found, entity_id, from_tick=from_tick, to_tick=end)
         return await json_answer([asdict(moment) for moment in moments])
 
     @patch("/{entity_id:int}", summary="Update an entity", status_code=202, responses=_REFUSALS)

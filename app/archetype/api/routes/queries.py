@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import QueryParameter
 
 from archetype.api.encodings import MediaType
 from archetype.api.negotiation import TableAnswer, accepted_media_type, json_answer, table_answer
@@ -21,6 +21,7 @@ from archetype.api.requests import (
     WorldReference,
     entity_ids,
     names,
+    past_of,
     ticks_of,
 )
 from archetype.api.schemas.states import (
@@ -116,14 +117,14 @@ class QueryRoutes(Controller):
     @get("/counts", summary="Count entities", responses=problems(404, 413, 422))
     async def counts(
         self,
-        world: FromPath[str],
+        world: WorldReference,
         services: NamedDependency[ServiceContainer],
         from_tick: FromTick = None,
         to_tick: ToTick = None,
     ) -> list[CountsResponse]:
         """Count the active entities after each tick of a range, by default of all that are committed."""
-        found = await services.world_service.find(world)
-        ticks = committed_range(found, from_tick, to_tick)
+        found, end = await past_of(services, world, to_tick)
+        ticks = committed_range(found, from_tick, end)
         counted = await services.world_service.counts(found, ticks.start, ticks.stop)
         return [CountsResponse.of(each) for each in counted]
 

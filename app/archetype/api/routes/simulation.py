@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from archetype.api.problems import problems
-from archetype.api.requests import FromTick, ToTick, world_id_of
+from archetype.api.requests import FromTick, ToTick, WorldReference, past_of, world_id_of
 from archetype.api.schemas.simulation import (
     ProcessorResponse,
     ReplayResponse,
@@ -86,7 +86,7 @@ class SimulationRoutes(Controller):
     async def replay(
         self,
         request: Request[Any, Any, State],
-        world: FromPath[str],
+        world: WorldReference,
         services: NamedDependency[ServiceContainer],
         from_tick: FromTick = None,
         to_tick: ToTick = None,
@@ -95,8 +95,8 @@ class SimulationRoutes(Controller):
 
         It ends at the first that differs, which is an answer like any other. Nothing is written.
         """
-        found = await services.world_service.find(world)
-        ticks = committed_range(found, from_tick, to_tick, is_limited=False)
+        found, end = await past_of(services, world, to_tick)
+        ticks = committed_range(found, from_tick, end, is_limited=False)
         if len(ticks) > REPLAY_TICKS_MAX:
             msg = (
                 f"{len(ticks)} ticks are asked for, at most {REPLAY_TICKS_MAX} are computed again at once: "
