@@ -142,7 +142,7 @@ async def test_a_bad_field_is_named(lite, lite_world, problem, path, body, fault
         ("/worlds/demo/components?from_tick=x", "from_tick"),
         ("/worlds/demo/components?to_tick=-1", "to_tick"),
         ("/worlds/demo@0/state?from_tick=0", "world"),
-        ("/worlds/demo@0/counts", "world"),
+        ("/worlds/demo@/counts", "world"),
         ("/worlds/demo@0", "world"),
         ("/worlds/demo@/state", "world"),
         ("/worlds/demo/components?types=A,,B", "types"),
