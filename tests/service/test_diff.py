@@ -14,7 +14,7 @@ from archetype.core.config import WorldConfig
 from archetype.core.state import WorldState
 from archetype.errors import CorruptionError, InvalidInputError, TickNotFoundError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
-from archetype.service import diff as diff_module
+from archetype.service import page_reading
 from archetype.service.admission import CommandRequest
 from archetype.service.cache import page_cache
 from archetype.service.diff import (
@@ -180,13 +180,13 @@ async def test_a_tick_that_is_not_committed_is_an_error(services, differ):
 
 async def test_only_pages_that_differ_are_read_and_only_once(services, differ, monkeypatch):
     read = []
-    original = diff_module.read_pages
+    original = page_reading.read_pages
 
     def counted(connection, hashes):
         read.extend(hashes)
         return original(connection, hashes)
 
-    monkeypatch.setattr(diff_module, "read_pages", counted)
+    monkeypatch.setattr(page_reading, "read_pages", counted)
     a = await a_world(services)
     b = await fork(services, a, "what-if")
     assert (await differ.diff(a, 0, b, 0)).is_identical

@@ -166,19 +166,41 @@ async def damage_row_counts(services):
 
 
 async def test_only_the_pages_of_the_wanted_columns_are_read(services, database_url, monkeypatch):
-    from archetype.service import queries
+    from archetype.service import page_reading
 
     world = await a_world(services)
     read = []
-    original = queries.read_pages
+    original = page_reading.read_pages
 
     def counted(connection, hashes):
         read.extend(hashes)
         return original(connection, hashes)
 
-    monkeypatch.setattr(queries, "read_pages", counted)
+    monkeypatch.setattr(page_reading, "read_pages", counted)
     async with ServiceContainer(database_url) as other:
         await other.query_service.frame(world, components=["Velocity"], ticks=[0])
         assert len(read) == 3, "entity_id, dx and dy of one archetype"
         await other.query_service.frame(world, components=["Velocity"], ticks=[0])
         assert len(read) == 3, "what was read stays in memory"
+
+
+async def test_only_the_pages_that_hold_the_wanted_entities_are_read(services, database_url):
+    """Of two pages a column, the second alone is read for an entity in it."""
+    info = await services.world_service.create_world(WorldConfig(name="large"))
+    count = 70_000
+    rows = pa.table({"position__x": np.arange(count, dtype=float), "position__y": np.ones(count)})
+    await services.command_service.submit(
+        info.world_id, CommandRequest("spawn", {}, batch=encode_batch(rows))
+    )
+    await services.simulation_service.run(info.world_id, RunRequest(steps=2))
+    async with ServiceContainer(database_url) as other:
+        world = await other.world_service.find("large")
+        last = await other.query_service.entity(world, count, 0)
+        assert last.components["Position"] == {"x": count - 1.0, "y": 1.0}
+        read = other.query_service._pages.present()
+        whole = await other.query_service.frame(world, ticks=[0])
+        assert whole.num_rows == count
+        assert len(read) == 4, "both pages of the ids, and the second of each value"
+        assert len(other.query_service._pages.present()) == 6
+        both = await other.query_service.frame(world, ticks=[0], entity_ids=[1, count])
+        assert both.column("position__x").to_pylist() == [0.0, count - 1.0]

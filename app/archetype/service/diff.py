@@ -16,6 +16,7 @@ from archetype.log.hashes import state_hash
 from archetype.log.lineage import Lineage
 from archetype.log.pages import Page, array_pages
 from archetype.service.cache import PageCache
+from archetype.service.page_reading import cached_pages
 from archetype.service.table_diff import (
     Entities,
     Located,
@@ -26,7 +27,7 @@ from archetype.service.value_diff import ChangedValue, compare_values, list_valu
 from archetype.service.worlds import WorldService
 from archetype.store.command_diff import DifferingCommands, differing_commands
 from archetype.store.database import Database, Reading
-from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
+from archetype.store.snapshots import SnapshotRow, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
 
@@ -236,18 +237,8 @@ class DiffService:
     async def _read(
         self, reading: Reading, wanted: set[bytes], made: Mapping[bytes, Page]
     ) -> dict[bytes, bytes]:
-        found = self._pages.hold(wanted)
-        found |= {each: made[each].data for each in wanted - found.keys() if each in made}
-        missing = wanted - found.keys()
-        if missing:
-            stored = await reading.read(lambda connection: read_pages(connection, missing))
-            found |= await asyncio.to_thread(self._checked, stored)
-        return found
-
-    def _checked(self, stored: Sequence[StoredPage]) -> dict[bytes, bytes]:
-        fresh = {page.page_hash: page.checked() for page in stored}
-        self._pages.keep(fresh)
-        return fresh
+        own = {each: made[each].data for each in wanted if each in made}
+        return own | await cached_pages(reading, self._pages, wanted - own.keys())
 
 
 def _tick_row(connection: Connection, world: WorldRow, lineage: Lineage, tick: int) -> TickRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +15,15 @@ from sqlalchemy.engine import Connection
 from archetype.core.archetype import Archetype
 from archetype.core.state import WorldState
 from archetype.errors import EntityNotFoundError, TickNotFoundError
+from archetype.log.pages import decode_page
 from archetype.service.cache import PageCache
 from archetype.service.frames import TableSlice, flat_table, json_rows
+from archetype.service.page_reading import cached_pages
 from archetype.service.projection import EMPTY_STATE, active_only, decode_column
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
 from archetype.store.database import Database
-from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
+from archetype.store.snapshots import SnapshotRow, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
 
@@ -120,43 +122,26 @@ class QueryService:
         """Read the selected columns of a stored snapshot, or None where the tick has none."""
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
-        held: dict[bytes, bytes] = {}
+        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow]]:
+            return tick_row(connection, owner_id, tick), snapshot_rows(connection, owner_id, tick)
 
-        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow], list[StoredPage]]:
-            row = tick_row(connection, owner_id, tick)
-            stored = snapshot_rows(connection, owner_id, tick)
+        async with self._database.reading() as reading:
+            row, stored = await reading.read(fetch)
+            if row is None:
+                msg = f"tick {tick} of world {world.name!r} is not committed"
+                raise TickNotFoundError(msg, tick=tick)
+            if not stored and row.state_hash != EMPTY_STATE:
+                return row, None
             rows = [each for each in stored if each.archetype.covers(selection.components or ())]
+            if selection.entity_ids is not None:
+                hashes = {page for each in rows for page in each.pages["entity_id"]}
+                ids = await cached_pages(reading, self._pages, hashes)
+                rows = await asyncio.to_thread(_narrowed, rows, ids, selection.entity_ids)
             hashes = {
                 page for each in rows for name in selection.stored_columns(each) for page in each.pages[name]
             }
-            held.update(self._pages.hold(hashes))
-            return row, stored, read_pages(connection, hashes - held.keys())
-
-        row, stored, read = await self._database.read(fetch)
-        if row is None:
-            msg = f"tick {tick} of world {world.name!r} is not committed"
-            raise TickNotFoundError(msg, tick=tick)
-        if not stored and row.state_hash != EMPTY_STATE:
-            return row, None
-        rows = [each for each in stored if each.archetype.covers(selection.components or ())]
-        return row, await asyncio.to_thread(self._decode, rows, held, read, selection)
-
-    def _decode(
-        self,
-        rows: Sequence[SnapshotRow],
-        held: Mapping[bytes, bytes],
-        read: Sequence[StoredPage],
-        selection: Selection,
-    ) -> list[tuple[Archetype, pa.Table]]:
-        fresh = {page.page_hash: page.checked() for page in read}
-        self._pages.keep(fresh)
-        pages = {**held, **fresh}
-        tables: list[tuple[Archetype, pa.Table]] = []
-        for each in rows:
-            names = selection.stored_columns(each)
-            columns = [decode_column(each.pages[name], pages) for name in names]
-            tables.append((each.archetype, active_only(pa.table(columns, names=names))))
-        return tables
+            pages = await cached_pages(reading, self._pages, hashes)
+        return row, await asyncio.to_thread(_decoded, rows, pages, selection)
 
     async def snapshot(self, world: WorldRow, tick: int | None = None) -> WorldSnapshot:
         """Describe a world after a tick: who is there, with which components."""
@@ -206,6 +191,35 @@ class QueryService:
         for tick in chosen:
             slices.extend(await self.select(world, tick, selection))
         return flat_table(world.world_id, slices, components)
+
+
+def _narrowed(
+    rows: Sequence[SnapshotRow], ids: Mapping[bytes, bytes], entity_ids: Sequence[int]
+) -> list[SnapshotRow]:
+    """Keep of each table the pages that hold one of the entities; all columns are cut at the same rows."""
+    wanted = np.unique(np.array(entity_ids, dtype=np.int64))
+    narrowed: list[SnapshotRow] = []
+    for each in rows:
+        kept = [
+            index
+            for index, page in enumerate(each.pages["entity_id"])
+            if np.isin(decode_page(ids[page], name=page.hex()).to_numpy(), wanted).any()
+        ]
+        if kept:
+            pages = {name: [listed[index] for index in kept] for name, listed in each.pages.items()}
+            narrowed.append(replace(each, pages=pages))
+    return narrowed
+
+
+def _decoded(
+    rows: Sequence[SnapshotRow], pages: Mapping[bytes, bytes], selection: Selection
+) -> list[tuple[Archetype, pa.Table]]:
+    tables: list[tuple[Archetype, pa.Table]] = []
+    for each in rows:
+        names = selection.stored_columns(each)
+        columns = [decode_column(each.pages[name], pages) for name in names]
+        tables.append((each.archetype, active_only(pa.table(columns, names=names))))
+    return tables
 
 
 def _selected(state: WorldState, selection: Selection) -> list[tuple[Archetype, pa.Table]]:

@@ -1,0 +1,28 @@
+"""Pages by their hashes: from memory where they are there, else read, checked and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from archetype.service.cache import PageCache
+from archetype.store.database import Reading
+from archetype.store.snapshots import StoredPage, read_pages
+
+__all__ = ["cached_pages"]
+
+
+async def cached_pages(reading: Reading, cache: PageCache, hashes: set[bytes]) -> dict[bytes, bytes]:
+    """Return these pages; `CorruptionError` names one that is missing or does not match its hash."""
+    found = cache.hold(hashes)
+    missing = hashes - found.keys()
+    if missing:
+        stored = await reading.read(lambda connection: read_pages(connection, missing))
+        fresh = await asyncio.to_thread(_checked, stored)
+        cache.keep(fresh)
+        found |= fresh
+    return found
+
+
+def _checked(stored: Sequence[StoredPage]) -> dict[bytes, bytes]:
+    return {page.page_hash: page.checked() for page in stored}
