@@ -166,17 +166,17 @@ async def damage_row_counts(services):
 
 
 async def test_only_the_pages_of_the_wanted_columns_are_read(services, database_url, monkeypatch):
-    from archetype.service import page_reading
+    from archetype.service import queries
 
     world = await a_world(services)
     read = []
-    original = page_reading.read_pages
+    original = queries.read_pages
 
     def counted(connection, hashes):
         read.extend(hashes)
         return original(connection, hashes)
 
-    monkeypatch.setattr(page_reading, "read_pages", counted)
+    monkeypatch.setattr(queries, "read_pages", counted)
     async with ServiceContainer(database_url) as other:
         await other.query_service.frame(world, components=["Velocity"], ticks=[0])
         assert len(read) == 3, "entity_id, dx and dy of one archetype"

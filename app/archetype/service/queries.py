@@ -23,7 +23,7 @@ from archetype.service.projection import EMPTY_STATE, active_only, decode_column
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
 from archetype.store.database import Database
-from archetype.store.snapshots import SnapshotRow, snapshot_rows
+from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
 
@@ -46,6 +46,14 @@ class Selection:
         """Return the columns of a stored table that must be read: ids, flags if it has them, values."""
         flags = ["is_active"] if "is_active" in row.pages else []
         return ["entity_id", *flags, *self.columns_of(row.archetype)]
+
+    def covered(self, rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
+        """Return the stored tables whose entities have all of the wanted components."""
+        return [each for each in rows if each.archetype.covers(self.components or ())]
+
+    def hashes(self, rows: Sequence[SnapshotRow]) -> set[bytes]:
+        """Return the pages that must be read of these tables."""
+        return {page for each in rows for name in self.stored_columns(each) for page in each.pages[name]}
 
     def columns_of(self, archetype: Archetype) -> list[str]:
         """Return the wanted component columns of an archetype, in its order."""
@@ -122,26 +130,48 @@ class QueryService:
         """Read the selected columns of a stored snapshot, or None where the tick has none."""
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
-        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow]]:
-            return tick_row(connection, owner_id, tick), snapshot_rows(connection, owner_id, tick)
+        held: dict[bytes, bytes] = {}
+
+        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow], list[StoredPage]]:
+            row = tick_row(connection, owner_id, tick)
+            stored = snapshot_rows(connection, owner_id, tick)
+            hashes: set[bytes] = set()
+            if selection.entity_ids is None:
+                hashes = selection.hashes(selection.covered(stored))
+            held.update(self._pages.hold(hashes))
+            return row, stored, read_pages(connection, hashes - held.keys())
 
         async with self._database.reading() as reading:
-            row, stored = await reading.read(fetch)
+            row, stored, read = await reading.read(fetch)
             if row is None:
                 msg = f"tick {tick} of world {world.name!r} is not committed"
                 raise TickNotFoundError(msg, tick=tick)
             if not stored and row.state_hash != EMPTY_STATE:
                 return row, None
-            rows = [each for each in stored if each.archetype.covers(selection.components or ())]
+            rows = selection.covered(stored)
             if selection.entity_ids is not None:
                 hashes = {page for each in rows for page in each.pages["entity_id"]}
                 ids = await cached_pages(reading, self._pages, hashes)
                 rows = await asyncio.to_thread(_narrowed, rows, ids, selection.entity_ids)
-            hashes = {
-                page for each in rows for name in selection.stored_columns(each) for page in each.pages[name]
-            }
-            pages = await cached_pages(reading, self._pages, hashes)
-        return row, await asyncio.to_thread(_decoded, rows, pages, selection)
+                held = await cached_pages(reading, self._pages, selection.hashes(rows))
+        return row, await asyncio.to_thread(self._decoded, rows, held, read, selection)
+
+    def _decoded(
+        self,
+        rows: Sequence[SnapshotRow],
+        held: Mapping[bytes, bytes],
+        read: Sequence[StoredPage],
+        selection: Selection,
+    ) -> list[tuple[Archetype, pa.Table]]:
+        fresh = {page.page_hash: page.checked() for page in read}
+        self._pages.keep(fresh)
+        pages = {**held, **fresh}
+        tables: list[tuple[Archetype, pa.Table]] = []
+        for each in rows:
+            names = selection.stored_columns(each)
+            columns = [decode_column(each.pages[name], pages) for name in names]
+            tables.append((each.archetype, active_only(pa.table(columns, names=names))))
+        return tables
 
     async def snapshot(self, world: WorldRow, tick: int | None = None) -> WorldSnapshot:
         """Describe a world after a tick: who is there, with which components."""
@@ -209,17 +239,6 @@ def _narrowed(
             pages = {name: [listed[index] for index in kept] for name, listed in each.pages.items()}
             narrowed.append(replace(each, pages=pages))
     return narrowed
-
-
-def _decoded(
-    rows: Sequence[SnapshotRow], pages: Mapping[bytes, bytes], selection: Selection
-) -> list[tuple[Archetype, pa.Table]]:
-    tables: list[tuple[Archetype, pa.Table]] = []
-    for each in rows:
-        names = selection.stored_columns(each)
-        columns = [decode_column(each.pages[name], pages) for name in names]
-        tables.append((each.archetype, active_only(pa.table(columns, names=names))))
-    return tables
 
 
 def _selected(state: WorldState, selection: Selection) -> list[tuple[Archetype, pa.Table]]:
