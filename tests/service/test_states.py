@@ -186,24 +186,41 @@ async def run(services, world_id, steps):
 async def test_every_nth_tick_is_stored(services):
     world_id = await drifting_world(services, 3, "Drifting")
     await run(services, world_id, 10)
-    assert await stored_ticks(services, world_id) == [2, 5, 8]
+    assert await stored_ticks(services, world_id) == [2, 5, 8, 9]
 
 
 async def test_only_what_must_be_is_stored(services):
-    """Nothing of a plain run; the last state of a program; what a fork begins with once it runs."""
+    """The last of a run; the last state of a program; what a fork begins with once it runs."""
     world_id = await drifting_world(services, "needed", "Drifting")
     await run(services, world_id, 4)
-    assert await stored_ticks(services, world_id) == []
+    assert await stored_ticks(services, world_id) == [3]
     await services.command_service.submit(world_id, CommandRequest("add_processor", {"processor": "Ending"}))
     await run(services, world_id, 4)
-    assert await stored_ticks(services, world_id) == [3]
+    assert await stored_ticks(services, world_id) == [3, 7]
     fork = await services.world_service.fork_world(
         await services.world_service.find(world_id), "fork", tick=5
     )
-    assert await stored_ticks(services, world_id) == [3]
+    assert await stored_ticks(services, world_id) == [3, 7]
     await run(services, fork.world_id, 2)
-    assert await stored_ticks(services, world_id) == [3, 5]
-    assert await stored_ticks(services, fork.world_id) == []
+    assert await stored_ticks(services, world_id) == [3, 5, 7]
+    assert await stored_ticks(services, fork.world_id) == [7]
+
+
+async def test_a_run_can_be_gone_on_from_when_the_code_of_the_last_is_gone(
+    services, database_url, monkeypatch
+):
+    """A script that is edited between two runs: its old code is nowhere, and is not needed."""
+    world_id = await drifting_world(services, "needed", "Drifting")
+    await run(services, world_id, 5)
+    monkeypatch.setattr(Drifting, "_fingerprint", "0" * 64)
+    async with ServiceContainer(database_url) as other:
+        replace = CommandRequest("replace_processor", {"processor": "Drifting"})
+        await other.command_service.submit(world_id, replace)
+        await run(other, world_id, 2)
+        world = await other.world_service.find(world_id)
+        assert world.committed_tick == 6
+        with pytest.raises(CodeChangedError, match="is not the recorded one"):
+            await other.query_service.select(world, 2, Selection())
 
 
 async def test_a_tick_that_is_no_function_of_its_inputs_is_always_stored(services, database_url):

@@ -15,9 +15,9 @@ __all__ = ["SnapshotPolicy"]
 class SnapshotPolicy:
     """After every N-th tick, or (`every` None) only where a state could not be computed again.
 
-    Whatever the policy, these are stored: the state after a tick that is not deterministic; the last one of
-    a program before another takes its place, whose code may be gone later; and the one that a fork begins
-    with, once the fork has a tick of its own.
+    Whatever the policy, these are stored: the last state of a run, with which the next begins, perhaps in a
+    process that has other code; the state after a tick that is not deterministic; the last one of a program
+    before another takes its place; and the one that a fork begins with, once it has a tick of its own.
     """
 
     every: int | None = 1

@@ -183,7 +183,7 @@ class SimulationService:
         rejections = (*inputs.rejections, *computed.rejections)
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
         is_last = after.completed == run.request.steps or self._is_stopping
-        snapshots = await self._to_be_stored(run.world, projection, following)
+        snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
         commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -218,7 +218,7 @@ class SimulationService:
         return next_sealed
 
     async def _to_be_stored(
-        self, world: WorldRow, before: Projection, after: Projection
+        self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
     ) -> list[TickSnapshot]:
         """Return the snapshots that a tick's commit has to store: its own, and that of the tick before."""
         snapshots: list[TickSnapshot] = []
@@ -227,7 +227,7 @@ class SimulationService:
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
             snapshots.append(TickSnapshot(owner_id, before.committed_tick, before.snapshot.writes))
         policy = SnapshotPolicy.of_config(world.config)
-        if policy.wants(after.committed_tick) or not after.program.is_deterministic:
+        if is_last or policy.wants(after.committed_tick) or not after.program.is_deterministic:
             snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
         return snapshots
 
