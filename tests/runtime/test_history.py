@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archetype import ActorCtx, ArchetypeRuntime
+from archetype import ActorCtx
 from archetype.errors import (
     EntityNotFoundError,
     InvalidInputError,
@@ -16,12 +16,6 @@ from archetype.errors import (
     TickNotFoundError,
 )
 from archetype.examples.movement import MovementProcessor, Position, Velocity
-
-
-@pytest.fixture
-async def runtime(database_url):
-    async with ArchetypeRuntime(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

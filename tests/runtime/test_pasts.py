@@ -18,12 +18,6 @@ from archetype.examples.movement import MovementProcessor, Position, Velocity
 
 
 @pytest.fixture
-async def runtime(database_url):
-    async with ArchetypeRuntime(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def world(runtime):
     """A world of one point, which is at 1, 2, 3 and 4 after its four ticks; 1 is labelled `base`."""
     made = runtime.world("demo", processors=[MovementProcessor()], seed=5)

@@ -59,12 +59,6 @@ class Gift(AsyncProcessor):
         return df.with_column("position__y", col("position__y") + resources.require(Windfall).value)
 
 
-@pytest.fixture
-async def runtime(database_url):
-    async with ArchetypeRuntime(database_url) as opened:
-        yield opened
-
-
 async def rows(frame, *names):
     table = frame.to_arrow()
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from daft import col
 
-from archetype import ActorCtx, ArchetypeRuntime, AsyncProcessor, Component, ThinPlan, ThinResult
+from archetype import ActorCtx, AsyncProcessor, Component, ThinPlan, ThinResult
 from archetype.errors import InvalidInputError, LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 
 
@@ -21,12 +21,6 @@ class Growing(AsyncProcessor):
 
     async def process(self, df, **kwargs):
         return df.with_column("weight__kg", col("weight__kg") + Growing.by)
-
-
-@pytest.fixture
-async def runtime(database_url):
-    async with ArchetypeRuntime(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -77,6 +77,13 @@ async def test_making_a_world_again_with_its_id_answers_as_the_first_time(servic
         await create(services, "other", world_id=world_id)
 
 
+async def test_making_a_world_again_under_another_command_id_adds_nothing_to_its_log(services):
+    config = WorldConfig(name="demo", world_id=new_id())
+    for _ in range(2):
+        await services.world_service.create_world(config, command_id=new_id())
+    assert await count(services, "events") == 1
+
+
 @pytest.mark.parametrize("name", ["", "a@b", "a/b", " a", "a\n", "x" * 129, "x" * 300, "a\x00"])
 async def test_names_that_a_reference_could_not_hold_are_refused(services, name):
     with pytest.raises(PayloadError):

@@ -92,7 +92,7 @@ ToOption = Annotated[
 _SNAPSHOTS = typer.Option(
     "--snapshots",
     metavar="N|needed",
-    help="Store its state after every N-th tick, or only where it could not be computed again.",
+    help="Store its state after every N-th tick, or only where it is needed, and after each run.",
 )
 SnapshotsOption = Annotated[str, _SNAPSHOTS]
 OwnSnapshotsOption = Annotated[str | None, _SNAPSHOTS]

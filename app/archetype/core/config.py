@@ -99,7 +99,7 @@ class WorldConfig(BaseModel):
     """A new world, checked when it is made. What is None the service chooses; `seed` keys random numbers.
 
     `snapshots` says when its state is stored: after every N-th tick, by default each, or only where it is
-    "needed" because it could not be computed again.
+    "needed" because it could not be computed again; and after each run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -190,41 +190,31 @@ class DiffService:
                 side_a, side_b = _with_tables(connection, side_a), _with_tables(connection, side_b)
             return side_a, side_b, differing_commands(connection, own_a, own_b, limit)
 
-        # A state that is not stored is computed before a connection is held: that takes others of its own.
-        made = [await self._made(*side) for side in ((a, lineage_a, tick_a), (b, lineage_b, tick_b))]
-        # In one transaction: between two of them, pages that nothing refers to any more might be collected.
-        async with self._database.reading() as reading:
-            side_a, side_b, (commands_a, commands_b) = await reading.read(read)
-            outcome = WorldDiff(
-                a=side_a.describe(),
-                b=side_b.describe(),
-                tolerance=tolerance,
-                limit=limit,
-                is_identical=side_a.state_hash == side_b.state_hash,
-                base_tick=None if base is None else base[1],
-                commands_a=commands_a,
-                commands_b=commands_b,
-            )
-            if outcome.is_identical:
-                return outcome
-            sides = [
-                side if side.tables or state is None else replace(side, tables=state[0], made=state[1])
-                for side, state in zip((side_a, side_b), made, strict=True)
-            ]
-            return await self._compare(reading, outcome, *sides)
-
-    async def _made(
-        self, world: WorldRow, lineage: Lineage, tick: int
-    ) -> tuple[list[SnapshotRow], dict[bytes, Page]] | None:
-        """Compute a state that is not stored and cut it into pages; None for one that is."""
-
-        def is_stored(connection: Connection) -> bool:
-            side = _with_tables(connection, _Side(world, tick, _tick_row(connection, world, lineage, tick)))
-            return bool(side.tables) or not side.entity_count
-
-        if await self._database.read(is_stored):
-            return None
-        return await asyncio.to_thread(_cut, await self._state_of(world, tick))
+        made: dict[int, tuple[list[SnapshotRow], dict[bytes, Page]]] = {}
+        while True:
+            # In one transaction: between two of them, a snapshot might be dropped and its pages collected.
+            async with self._database.reading() as reading:
+                *sides, (commands_a, commands_b) = await reading.read(read)
+                outcome = WorldDiff(
+                    a=sides[0].describe(),
+                    b=sides[1].describe(),
+                    tolerance=tolerance,
+                    limit=limit,
+                    is_identical=sides[0].state_hash == sides[1].state_hash,
+                    base_tick=None if base is None else base[1],
+                    commands_a=commands_a,
+                    commands_b=commands_b,
+                )
+                if outcome.is_identical:
+                    return outcome
+                sides = [_completed(side, made.get(number)) for number, side in enumerate(sides)]
+                lacking = [n for n, side in enumerate(sides) if side.entity_count and not side.tables]
+                if not lacking:
+                    return await self._compare(reading, outcome, *sides)
+            # Computed while no connection is held, since that takes others of its own.
+            for n in lacking:
+                state = await self._state_of(sides[n].world, sides[n].tick)
+                made[n] = await asyncio.to_thread(_cut, state)
 
     async def _compare(self, reading: Reading, outcome: WorldDiff, a: _Side, b: _Side) -> WorldDiff:
         made = {**a.made, **b.made}
@@ -255,6 +245,11 @@ def _with_tables(connection: Connection, side: _Side) -> _Side:
     if side.row is None:
         return side
     return replace(side, tables=snapshot_rows(connection, side.row.world_id, side.row.tick))
+
+
+def _completed(side: _Side, made: tuple[list[SnapshotRow], dict[bytes, Page]] | None) -> _Side:
+    """Give a state that is not stored the pages that were made of it."""
+    return side if side.tables or made is None else replace(side, tables=made[0], made=made[1])
 
 
 def _cut(state: WorldState) -> tuple[list[SnapshotRow], dict[bytes, Page]]:

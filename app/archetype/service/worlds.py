@@ -100,7 +100,7 @@ class WorldService:
         checked = check_payload(CommandType.CREATE_WORLD, payload)
         payload["config"] = checked.config.model_dump(exclude_defaults=True)
         command = direct_command(
-            CommandType.CREATE_WORLD, chosen, payload, command_id=command_id or chosen, actor_id=actor_id
+            CommandType.CREATE_WORLD, chosen, payload, command_id=chosen, actor_id=actor_id
         )
         world = store.NewWorld(chosen, name, seed, canonical_json(payload["config"]), command)
         created = await self._database.write(lambda connection: store.create(connection, world))

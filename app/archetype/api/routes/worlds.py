@@ -17,6 +17,7 @@ from archetype.api.schemas.worlds import ForkBody, ForkCreate, WorldBody, WorldC
 from archetype.api.submitting import Submitter
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
+from archetype.errors import NotFoundError
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.references import Reference
@@ -115,13 +116,17 @@ class WorldRoutes(Controller):
             count=asked.count,
             command_id=command_id,
         )
-        forks = await worlds.earlier_forks(request)
-        if forks is None:
+        try:
             if asked.tick == -1:
                 parent, tick = await worlds.find(world), -1
             else:
                 parent, tick = await worlds.resolve(world, asked.tick)
             forks = await worlds.fork(parent, replace(request, tick=tick))
+        except NotFoundError:
+            earlier = await worlds.earlier_forks(request)
+            if earlier is None:
+                raise
+            forks = earlier
         if asked.count is None:
             return _created(forks[0])
         return Response([WorldResponse.of(info) for info in forks])
