@@ -9,7 +9,7 @@
     │   ├── EntityNotFoundError
     │   ├── LabelNotFoundError
     │   └── TickNotFoundError      not committed yet, or before the world's birth
-    ├── ConflictError              it exists, but its present state forbids the request
+    ├── StateConflictError         it exists, but its present state forbids the request
     │   ├── NameTakenError
     │   ├── LabelTakenError        the world has a label of that name
     │   ├── CommandConflictError   a command id that was used with other content
@@ -20,7 +20,10 @@
     ├── LimitExceededError         larger than a documented limit
     ├── OverloadedError            try again later; carries retry_after_s
     ├── TickFailedError            a tick could not be computed; its inputs stay sealed
-    │   ├── ProcessorError         a processor raised, or returned a frame that cannot be believed
+    │   ├── ProcessorError         a processor raised, or returned what cannot be believed
+    │   ├── AccessViolationError   a processor touched a component that it did not declare
+    │   ├── ConflictError          two processors of a group wrote one cell, and the world refuses that
+    │   ├── PlanError              a plan that drops, repeats or mixes what it must not
     │   ├── CodeNotLoadedError     a recorded processor or component whose class is not imported
     │   └── CodeChangedError       a processor whose code is not the recorded one
     ├── CorruptionError            stored data that contradicts its own hash or position
@@ -37,6 +40,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AccessViolationError",
     "ArchetypeError",
     "CodeChangedError",
     "CodeNotLoadedError",
@@ -56,8 +60,10 @@ __all__ = [
     "OverloadedError",
     "PayloadError",
     "PermissionDeniedError",
+    "PlanError",
     "ProcessorError",
     "SchemaOutdatedError",
+    "StateConflictError",
     "TickFailedError",
     "TickNotFoundError",
     "UnavailableError",
@@ -138,43 +144,43 @@ class TickNotFoundError(NotFoundError):
     code = "tick_not_found"
 
 
-class ConflictError(ArchetypeError):
+class StateConflictError(ArchetypeError):
     """The present state forbids the request."""
 
     code = "conflict"
 
 
-class NameTakenError(ConflictError):
+class NameTakenError(StateConflictError):
     """A live world already has this name."""
 
     code = "name_taken"
 
 
-class LabelTakenError(ConflictError):
+class LabelTakenError(StateConflictError):
     """The world already has a label of this name; details: name, tick."""
 
     code = "label_taken"
 
 
-class CommandConflictError(ConflictError):
+class CommandConflictError(StateConflictError):
     """The command id was accepted before with other content, or an entity id is not free."""
 
     code = "command_conflict"
 
 
-class VersionConflictError(ConflictError):
+class VersionConflictError(StateConflictError):
     """The world is not at the expected version; details: expected_version, actual_version."""
 
     code = "version_conflict"
 
 
-class WorldArchivedError(ConflictError):
+class WorldArchivedError(StateConflictError):
     """The world was removed; its past can be read, but it takes no commands."""
 
     code = "world_archived"
 
 
-class WorldBusyError(ConflictError):
+class WorldBusyError(StateConflictError):
     """Another process holds the world's lease; details: owner, retry_after_s."""
 
     code = "world_busy"
@@ -208,6 +214,24 @@ class ProcessorError(TickFailedError):
     """A processor failed; details: processor, archetype, tick."""
 
     code = "processor_failed"
+
+
+class AccessViolationError(TickFailedError):
+    """A processor read or wrote what it did not declare; details: processor, component, access."""
+
+    code = "access_violation"
+
+
+class ConflictError(TickFailedError):
+    """Two processors of a group wrote one cell that no rule combines; details: tick, conflicts."""
+
+    code = "write_conflict"
+
+
+class PlanError(TickFailedError):
+    """A builder's plan is not one of this world's processors; details: processors."""
+
+    code = "plan_refused"
 
 
 class CodeNotLoadedError(TickFailedError):

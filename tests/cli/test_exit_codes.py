@@ -19,7 +19,7 @@ EXPECTED = {
     "EntityNotFoundError": 4,
     "LabelNotFoundError": 4,
     "TickNotFoundError": 4,
-    "ConflictError": 5,
+    "StateConflictError": 5,
     "NameTakenError": 5,
     "LabelTakenError": 5,
     "CommandConflictError": 5,

@@ -6,7 +6,7 @@ import pytest
 
 from archetype import errors
 from archetype.client.problems import error_from_problem
-from archetype.errors import ArchetypeError, ConflictError, NotFoundError, PayloadError, UnavailableError
+from archetype.errors import ArchetypeError, NotFoundError, PayloadError, StateConflictError, UnavailableError
 
 CLASSES = [
     kind for kind in (getattr(errors, name) for name in errors.__all__) if issubclass(kind, ArchetypeError)
@@ -31,7 +31,7 @@ def test_the_faults_come_back():
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, NotFoundError), (409, ConflictError), (502, UnavailableError), (500, ArchetypeError)],
+    [(404, NotFoundError), (409, StateConflictError), (502, UnavailableError), (500, ArchetypeError)],
 )
 def test_an_unknown_code_is_read_by_its_status(status, kind):
     """A newer server's code, or none at all, still tells the kind of error."""

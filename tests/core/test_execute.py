@@ -14,7 +14,8 @@ from archetype.core.apply import apply_changes
 from archetype.core.bulk import batch_from_components, check_spawn_batch
 from archetype.core.changes import Despawn, Spawn, SpawnBatch
 from archetype.core.component import Component
-from archetype.core.execute import TickContext, rng_for, run_processors
+from archetype.core.context import TickContext, rng_for
+from archetype.core.execute import run_processors
 from archetype.core.frame_rows import same_memory
 from archetype.core.processor import AsyncProcessor
 from archetype.core.resources import Resources

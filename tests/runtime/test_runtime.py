@@ -25,7 +25,7 @@ from archetype import (
     PostTick,
     RunConfig,
 )
-from archetype.errors import ConflictError, InvalidInputError, NameTakenError, SchemaOutdatedError
+from archetype.errors import InvalidInputError, NameTakenError, SchemaOutdatedError, StateConflictError
 from archetype.examples.movement import MovementProcessor, Position, Velocity
 
 APP = Path(__file__).parents[2] / "app"
@@ -157,7 +157,7 @@ async def test_an_entity_id_can_be_asked_for_and_is_never_given_twice(runtime):
     world = runtime.world("ids")
     assert await world.spawn(Position(), entity_id=40) == 40
     assert await world.spawn(Position()) == 41
-    with pytest.raises(ConflictError, match="next free one was 42"):
+    with pytest.raises(StateConflictError, match="next free one was 42"):
         await world.spawn(Position(), entity_id=41)
 
 
@@ -327,7 +327,7 @@ async def test_a_seed_is_the_worlds_for_good(runtime):
     first = await runtime.world("seeded", seed=5).info()
     assert first.seed == 5
     assert (await runtime.world("seeded").info()).seed == 5
-    with pytest.raises(ConflictError, match="seed 5, not 6"):
+    with pytest.raises(StateConflictError, match="seed 5, not 6"):
         await runtime.world("seeded", seed=6).info()
 
 

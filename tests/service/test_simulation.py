@@ -15,8 +15,8 @@ from archetype.core.hooks import PostTick, PreTick
 from archetype.core.processor import AsyncProcessor
 from archetype.errors import (
     CommandConflictError,
-    ConflictError,
     ProcessorError,
+    StateConflictError,
     UnavailableError,
     VersionConflictError,
     WorldArchivedError,
@@ -251,7 +251,7 @@ async def test_a_run_may_insist_on_the_version_it_saw(services):
 async def test_a_run_id_is_used_once(services):
     world_id, run_id = await a_world(services), new_id()
     await step(services, world_id, run_id=run_id)
-    with pytest.raises(ConflictError, match="run_id"):
+    with pytest.raises(StateConflictError, match="run_id"):
         await step(services, world_id, run_id=run_id)
     assert (await services.world_service.find(world_id)).committed_tick == 0
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from archetype.errors import (
     ArchetypeError,
-    ConflictError,
     CorruptionError,
     InvalidInputError,
     LimitExceededError,
@@ -14,6 +13,7 @@ from archetype.errors import (
     OverloadedError,
     PermissionDeniedError,
     SchemaOutdatedError,
+    StateConflictError,
     TickFailedError,
     UnavailableError,
 )
@@ -29,7 +29,7 @@ EXIT_CODES: Mapping[type[ArchetypeError], int] = {
     LimitExceededError: USAGE,
     PermissionDeniedError: 3,
     NotFoundError: 4,
-    ConflictError: 5,
+    StateConflictError: 5,
     CorruptionError: 6,
     OverloadedError: 7,
     SchemaOutdatedError: 7,

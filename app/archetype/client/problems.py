@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from archetype.errors import (
     ArchetypeError,
-    ConflictError,
     FieldFault,
     InvalidInputError,
     LimitExceededError,
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
+    StateConflictError,
     UnavailableError,
 )
 
@@ -27,8 +27,8 @@ _BY_STATUS: Mapping[int, type[ArchetypeError]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
     405: InvalidInputError,
-    409: ConflictError,
-    412: ConflictError,
+    409: StateConflictError,
+    412: StateConflictError,
     413: LimitExceededError,
     415: InvalidInputError,
     422: InvalidInputError,

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-import numpy as np
 import pyarrow as pa
 
 from archetype.core.archetype import Archetype
+from archetype.core.context import TickContext, rng_for
 from archetype.core.frame_rows import CheckedRows, RowsError, check_rows
 from archetype.core.processor import AsyncProcessor, accepted_names
-from archetype.core.resources import Resources
 from archetype.core.state import ArchetypeTable, WorldState
 from archetype.errors import ProcessorError
 
@@ -27,19 +23,6 @@ if TYPE_CHECKING:
     from daft import DataFrame
 
 MORSEL_ROWS = 1 << 40
-
-
-@dataclass(frozen=True)
-class TickContext:
-    """What processors are told of the tick they run in; `inputs` are the step's own keyword arguments."""
-
-    world_id: UUID
-    run_id: UUID
-    tick: int
-    seed: int
-    resources: Resources
-    debug: bool = False
-    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +51,6 @@ def warm_daft() -> None:
     import daft  # noqa: PLC0415
 
     daft.from_pydict({"warm": [1]}).with_column("up", daft.col("warm") + 1).collect()
-
-
-def rng_for(context: TickContext, processor: str, ordinal: int, archetype_id: bytes) -> np.random.Generator:
-    """Give the random generator of one processor, archetype and tick: the same key, the same numbers."""
-    parts = [context.seed, context.tick, processor, ordinal, archetype_id.hex()]
-    digest = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
 async def run_processors(

@@ -11,7 +11,8 @@ import pyarrow as pa
 from archetype.core.apply import Applied, apply_changes
 from archetype.core.archetype import ENTITY_ID
 from archetype.core.changes import Change, Rejection
-from archetype.core.execute import TickContext, run_processors
+from archetype.core.context import TickContext
+from archetype.core.execute import run_processors
 from archetype.core.frame_rows import merged_tombstones
 from archetype.core.processor import AsyncProcessor
 from archetype.core.state import ArchetypeTable, WorldState, take_rows

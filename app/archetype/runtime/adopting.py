@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.log.command import CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.program import ProcessorRecord, Program
@@ -13,7 +13,7 @@ from archetype.service.program import ProcessorRecord, Program
 __all__ = ["adoptions"]
 
 
-def adoptions(processors: Sequence[AsyncProcessor], program: Program) -> list[CommandRequest]:
+def adoptions(processors: Sequence[Processor], program: Program) -> list[CommandRequest]:
     """Return the commands that bring a program to these processors; none if it has them.
 
     Processors of names that are not given stay. Those that differ only in their code, and one that takes the

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import HookHandle
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.core.resources import Resources
-from archetype.errors import ConflictError, NameTakenError, VersionConflictError
+from archetype.errors import NameTakenError, StateConflictError, VersionConflictError
 from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
@@ -36,7 +36,7 @@ class WorldHandle:
         runtime: ArchetypeRuntime,
         name: str,
         *,
-        processors: Sequence[AsyncProcessor] = (),
+        processors: Sequence[Processor] = (),
         resources: Sequence[object] = (),
         seed: int | None = None,
         snapshots: Snapshots | None = None,
@@ -124,7 +124,7 @@ class WorldHandle:
                 row = await worlds.find(info.world_id)
         if self._seed is not None and row.seed != self._seed:
             msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
-            raise ConflictError(msg, seed=row.seed)
+            raise StateConflictError(msg, seed=row.seed)
         live = worlds.live(row.world_id)
         for resource in self._initial_resources:
             live.resources.insert(resource)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.sync import SyncArchetypeRuntime
@@ -50,7 +50,7 @@ class ArchetypeRuntime:
         self,
         name: str = "world",
         *,
-        processors: Iterable[AsyncProcessor] = (),
+        processors: Iterable[Processor] = (),
         resources: Iterable[object] = (),
         seed: int | None = None,
         snapshots: Snapshots | None = None,

@@ -8,7 +8,7 @@ from uuid import UUID
 from archetype.clock import new_id
 from archetype.core.config import RunConfig
 from archetype.core.hooks import HookHandle
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
@@ -46,7 +46,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
             live=self._live,
         )
 
-    async def add_processor(self, processor: AsyncProcessor, *, tick: int = 0, priority: int = 0) -> UUID:
+    async def add_processor(self, processor: Processor, *, tick: int = 0, priority: int = 0) -> UUID:
         """Let a processor run from the command's tick on; return the command's id.
 
         Its class and constructor arguments are recorded, so that any process that loads the class can run it.
@@ -59,7 +59,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         return receipt.command_id
 
     async def replace_processor(
-        self, processor: AsyncProcessor | type[AsyncProcessor] | str, *, tick: int = 0, priority: int = 0
+        self, processor: Processor | type[Processor] | str, *, tick: int = 0, priority: int = 0
     ) -> UUID:
         """Let this process's code run in the place of the recorded code, from the command's tick on.
 
@@ -69,7 +69,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         payload: dict[str, Any] = {
             "processor": processor if isinstance(processor, str) else processor.processor_name()
         }
-        if isinstance(processor, AsyncProcessor):
+        if isinstance(processor, Processor):
             services = await self._activate()
             services.simulation_service.pool.bind(self.world_id, processor)
             record = ProcessorRecord.of(processor)
@@ -78,7 +78,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         return receipt.command_id
 
     async def remove_processor(
-        self, processor: type[AsyncProcessor] | AsyncProcessor | str, *, tick: int = 0, priority: int = 0
+        self, processor: type[Processor] | Processor | str, *, tick: int = 0, priority: int = 0
     ) -> UUID:
         """Stop every processor of that class or name from the command's tick on; return the command's id."""
         name = processor if isinstance(processor, str) else processor.processor_name()

@@ -11,7 +11,7 @@ from archetype.clock import new_id
 from archetype.core.archetype import Archetype
 from archetype.core.bulk import check_spawn_batch, check_update_batch, decode_batch, encode_batch
 from archetype.core.component import Component
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.errors import (
     CodeNotLoadedError,
     ComponentError,
@@ -160,7 +160,7 @@ def _remove_component(model: payloads.RemoveComponent) -> _Normal:
 
 def _add_processor(model: payloads.AddProcessor) -> _Normal:
     try:
-        processor = AsyncProcessor.from_recorded(model.processor, model.parameters)
+        processor = Processor.from_recorded(model.processor, model.parameters)
     except (CodeNotLoadedError, ComponentError) as error:
         raise PayloadError(error.message, faults=[FieldFault("payload.processor", error.message)]) from error
     except InvalidInputError as error:
@@ -169,7 +169,7 @@ def _add_processor(model: payloads.AddProcessor) -> _Normal:
 
 
 def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
-    kind = _located("payload.processor", AsyncProcessor.get_type_by_name, model.processor)
+    kind = _located("payload.processor", Processor.get_type_by_name, model.processor)
     parameters = model.parameters
     if parameters is not None:
         added = payloads.AddProcessor(processor=model.processor, parameters=parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archetype.errors import (
     ArchetypeError,
     CommandConflictError,
-    ConflictError,
+    StateConflictError,
     VersionConflictError,
     WorldArchivedError,
     WorldNotFoundError,
@@ -46,4 +46,4 @@ def refusal(command: NewCommand, answer: Answer, expected_version: int | None = 
             )
         case _:
             msg = "another command of the same batch was refused, so none was accepted"
-            return ConflictError(msg)
+            return StateConflictError(msg)

@@ -86,7 +86,7 @@ class CommandService:
     ) -> Receipt:
         """Accept one command and say where it stands.
 
-        Raises `InvalidInputError` on bad input, `ConflictError` where the world's state forbids it, and
+        Raises `InvalidInputError` on bad input, `StateConflictError` where the world's state forbids it, and
         `OverloadedError` when too many commands wait; then nothing is stored.
         """
         check = partial(admit, request, world_id=world_id, actor_id=actor_id)

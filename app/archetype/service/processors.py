@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.errors import CodeChangedError
 from archetype.service.program import ProcessorRecord, Program
 
@@ -20,13 +20,13 @@ class ProcessorPool:
 
     def __init__(self, *, allows_changes: bool = False) -> None:
         self._allows_changes = allows_changes
-        self._instances: dict[tuple[UUID, str], AsyncProcessor] = {}
+        self._instances: dict[tuple[UUID, str], Processor] = {}
 
-    def bind(self, world_id: UUID, processor: AsyncProcessor) -> None:
+    def bind(self, world_id: UUID, processor: Processor) -> None:
         """Let this very instance run wherever the world's program names its like."""
         self._instances[world_id, ProcessorRecord.of(processor).key] = processor
 
-    def build(self, world_id: UUID, program: Program) -> Sequence[AsyncProcessor]:
+    def build(self, world_id: UUID, program: Program) -> Sequence[Processor]:
         """Return the program's processors in registration order.
 
         Raises `CodeNotLoadedError`, naming the module to load, where a class is missing, and
@@ -34,7 +34,7 @@ class ProcessorPool:
         """
         return [self._instance(world_id, record) for record in program.processors]
 
-    def _instance(self, world_id: UUID, record: ProcessorRecord) -> AsyncProcessor:
+    def _instance(self, world_id: UUID, record: ProcessorRecord) -> Processor:
         key = (world_id, record.key)
         found = self._instances.get(key)
         if found is None or (not self._allows_changes and not _is_recorded(found, record)):
@@ -45,11 +45,11 @@ class ProcessorPool:
         return found
 
 
-def _is_recorded(processor: AsyncProcessor, record: ProcessorRecord) -> bool:
+def _is_recorded(processor: Processor, record: ProcessorRecord) -> bool:
     return type(processor).source_fingerprint() == record.code.fingerprint
 
 
-def _changed(record: ProcessorRecord, found: AsyncProcessor) -> CodeChangedError:
+def _changed(record: ProcessorRecord, found: Processor) -> CodeChangedError:
     loaded = type(found).source_fingerprint()
     msg = (
         f"the code of processor {record.name!r} is not the recorded one ({loaded[:12]} is loaded, "

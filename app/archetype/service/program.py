@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.core.registry import module_name
 from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
@@ -49,7 +49,7 @@ class ProcessorCode:
     is_deterministic: bool
 
     @classmethod
-    def of(cls, kind: type[AsyncProcessor]) -> ProcessorCode:
+    def of(cls, kind: type[Processor]) -> ProcessorCode:
         """Describe a loaded class."""
         return cls(
             components=[component.__name__ for component in kind.components],
@@ -85,7 +85,7 @@ class ProcessorRecord:
     code: ProcessorCode
 
     @classmethod
-    def of(cls, processor: AsyncProcessor, *, priority: int | None = None) -> ProcessorRecord:
+    def of(cls, processor: Processor, *, priority: int | None = None) -> ProcessorRecord:
         """Describe a processor; parameters that have no JSON form raise `InvalidInputError`."""
         kind = type(processor)
         return cls(
@@ -110,10 +110,10 @@ class ProcessorRecord:
         """What makes two processors the same one: name, parameters and priority."""
         return canonical_json([self.name, self.parameters, self.priority])
 
-    def build(self) -> AsyncProcessor:
+    def build(self) -> Processor:
         """Build the processor; `CodeNotLoadedError` names the module to load where its class is missing."""
         try:
-            processor = AsyncProcessor.from_recorded(self.name, self.parameters)
+            processor = Processor.from_recorded(self.name, self.parameters)
         except CodeNotLoadedError as error:
             module = self.code.module
             msg = (
@@ -205,7 +205,7 @@ class Program:
 
     def changes(self) -> list[CodeChange]:
         """Return the processors whose loaded code is not the recorded one, each name once."""
-        loaded = AsyncProcessor.loaded_types()
+        loaded = Processor.loaded_types()
         found: dict[str, CodeChange] = {}
         for each in self.processors:
             kind = loaded.get(each.name)
@@ -228,7 +228,7 @@ class Program:
 
 
 def _info(record: ProcessorRecord) -> ProcessorInfo:
-    kind = AsyncProcessor.loaded_types().get(record.name)
+    kind = Processor.loaded_types().get(record.name)
     return ProcessorInfo(
         name=record.name,
         priority=record.priority,

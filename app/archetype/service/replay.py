@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from archetype.core.execute import TickContext
+from archetype.core.context import TickContext
 from archetype.core.resources import Resources
 from archetype.core.tick import compute_tick
 from archetype.errors import CorruptionError, DivergenceError

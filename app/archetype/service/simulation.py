@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
-from archetype.core.execute import TickContext
+from archetype.core.context import TickContext
 from archetype.core.hooks import PostTick, PreTick
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
@@ -233,7 +233,7 @@ class SimulationService:
 
     async def _prepare(
         self, projection: Projection, sealed: store.Sealed
-    ) -> tuple[TickInputs, Sequence[AsyncProcessor]]:
+    ) -> tuple[TickInputs, Sequence[Processor]]:
         """Read a sealed tick's inputs and build its processors.
 
         The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.clock import is_alive
 from archetype.errors import (
-    ConflictError,
     CorruptionError,
+    StateConflictError,
     WorldBusyError,
 )
 from archetype.log.facts import Fact
@@ -185,7 +185,7 @@ def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, fr
         row = connection.execute(runs.insert().values(values).returning(*runs.columns)).mappings().one()
     except IntegrityError as error:
         msg = f"run_id {run.run_id} was used before; leave it out, or give each run its own"
-        raise ConflictError(msg, run_id=str(run.run_id)) from error
+        raise StateConflictError(msg, run_id=str(run.run_id)) from error
     return RunRow(**row)
 
 

@@ -20,7 +20,7 @@ from archetype.api.schemas.system import (
 )
 from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
 from archetype.core.registry import module_name
 from archetype.service.container import ServiceContainer
 
@@ -80,11 +80,11 @@ class SystemRoutes(Controller):
                 components=[component.__name__ for component in kind.components],
                 parameters=_parameters(kind),
             )
-            for name, kind in sorted(AsyncProcessor.loaded_types().items())
+            for name, kind in sorted(Processor.loaded_types().items())
         ]
 
 
-def _parameters(kind: type[AsyncProcessor]) -> dict[str, Any]:
+def _parameters(kind: type[Processor]) -> dict[str, Any]:
     init: Any = kind.__init__
     if init is object.__init__:
         return {}
