@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from daft import col
 
-from archetype.core.execute import configure_daft
+from archetype.core.querying import configure_daft
 from bench.measure import median, timed, timed_async
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from archetype.api.application import create_app
 from archetype.api.logging import configure_logging
-from archetype.core.execute import warm_daft
+from archetype.core.querying import warm_daft
 from archetype.errors import InvalidInputError, UnavailableError
 from archetype.service.container import ServiceContainer
 

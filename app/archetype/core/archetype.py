@@ -79,6 +79,10 @@ class Archetype:
         """Give the columns of one component; an unknown component has none."""
         return self._fields_by_component.get(component, [])
 
+    def component_of(self, column: str) -> str:
+        """Give the component that a column is part of; raises KeyError on any other column."""
+        return self._component_by_column[column]
+
     def with_components(self, other: Archetype) -> Archetype:
         """Give this archetype with the other's components added, or put in place of its own.
 
@@ -91,6 +95,11 @@ class Archetype:
     def without_components(self, names: Collection[str]) -> Archetype:
         """Give this archetype without the named components."""
         return _merge({name: self.component_fields(name) for name in self.components if name not in names})
+
+    @functools.cached_property
+    def _component_by_column(self) -> dict[str, str]:
+        fields = self._fields_by_component.items()
+        return {column.name: component for component, columns in fields for column in columns}
 
     @functools.cached_property
     def _fields_by_component(self) -> dict[str, list[pa.Field]]:

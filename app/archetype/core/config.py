@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from archetype.core.scheduling.scheduler import SchedulerSettings, SimpleScheduler, settings_of
 
 
 class RunConfig(BaseModel):
@@ -99,7 +101,8 @@ class WorldConfig(BaseModel):
     """A new world, checked when it is made. What is None the service chooses; `seed` keys random numbers.
 
     `snapshots` says when its state is stored: after every N-th tick, by default each, or only where it is
-    "needed" because it could not be computed again; and after each run.
+    "needed" because it could not be computed again; and after each run. `scheduler` says how its processors
+    run together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,3 +111,9 @@ class WorldConfig(BaseModel):
     name: str | None = None
     seed: int | None = None
     snapshots: Annotated[int, Field(strict=True)] | str | None = None
+    scheduler: SchedulerSettings | None = None
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _recorded(cls, scheduler: Any) -> Any:
+        return settings_of(scheduler) if isinstance(scheduler, SimpleScheduler) else scheduler

@@ -41,12 +41,12 @@ def match_ids(a: Int64s, b: Int64s) -> Matched:
     return Matched(np.flatnonzero(is_common), both_b, np.flatnonzero(~is_common), np.flatnonzero(is_own))
 
 
-def differing(a: pa.Array, b: pa.Array, tolerance: float = 0.0) -> Bools:
+def differing(a: pa.Array, b: pa.Array, tolerance: float | None = 0.0) -> Bools:
     """Tell of each pair of values, in two columns of one length, whether they differ.
 
     Nulls equal nulls and NaNs equal NaNs. Two finite floats x and y, also those inside of lists and structs,
-    are equal if |x - y| <= tolerance * max(1, |x|, |y|), an infinity equals only itself. Values of two
-    types always differ.
+    are equal if |x - y| <= tolerance * max(1, |x|, |y|), an infinity equals only itself. Without a tolerance
+    (None) -0.0 is not 0.0. Values of two types always differ.
     """
     if a.type != b.type:
         return np.ones(len(a), dtype=np.bool_)
@@ -61,7 +61,7 @@ def differing(a: pa.Array, b: pa.Array, tolerance: float = 0.0) -> Bools:
     return differs
 
 
-def _differing_values(a: pa.Array, b: pa.Array, tolerance: float) -> Bools:
+def _differing_values(a: pa.Array, b: pa.Array, tolerance: float | None) -> Bools:
     """Compare columns without nulls of their own; their items and fields may have some."""
     kind = a.type
     if pa.types.is_floating(kind):
@@ -79,7 +79,10 @@ def _differing_values(a: pa.Array, b: pa.Array, tolerance: float) -> Bools:
     return pc.call_function("not_equal", [a, b]).to_numpy(zero_copy_only=False)
 
 
-def _differing_floats(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: float) -> Bools:
+def _differing_floats(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: float | None) -> Bools:
+    if tolerance is None:
+        bits = f"u{a.dtype.itemsize}"
+        return (a.view(bits) != b.view(bits)) & ~(np.isnan(a) & np.isnan(b))
     differs = a != b
     suspects = np.flatnonzero(differs)
     x, y = a[suspects].astype(np.float64), b[suspects].astype(np.float64)
@@ -91,7 +94,7 @@ def _differing_floats(a: npt.NDArray[Any], b: npt.NDArray[Any], tolerance: float
     return differs
 
 
-def _differing_lists(a: pa.Array, b: pa.Array, tolerance: float) -> Bools:
+def _differing_lists(a: pa.Array, b: pa.Array, tolerance: float | None) -> Bools:
     lengths = np.diff(a.offsets.to_numpy())
     differs = lengths != np.diff(b.offsets.to_numpy())
     same_length = np.flatnonzero(~differs)

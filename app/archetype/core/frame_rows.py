@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from archetype.core.archetype import Archetype
@@ -25,30 +27,45 @@ class CheckedRows:
     inactive: ArchetypeTable | None
 
 
-def check_rows(before: ArchetypeTable, output: pa.Table) -> CheckedRows:
+@dataclass(frozen=True, eq=False)
+class CheckedColumns:
+    """A frame's columns by the table's names, in its order of rows; `is_active` is None if all rows are.
+
+    A column whose memory is untouched is the very object that the table holds.
+    """
+
+    arrays: Mapping[str, pa.Array]
+    is_active: npt.NDArray[np.bool_] | None
+
+
+def check_columns(before: ArchetypeTable, output: pa.Table) -> CheckedColumns:
     """Hold a collected frame (entity_id, is_active, component columns) to the rows it came from.
 
-    The order may differ and is put right. A column whose memory is untouched stays the same object.
-    Raises RowsError if rows are lost, added or repeated, or a value does not fit its column.
+    The order may differ and is put right. Raises RowsError if rows are lost, added or repeated, or a value
+    does not fit its column.
     """
     output = _in_order(before, output)
-    archetype = before.archetype
-    arrays: list[pa.Array] = [
-        before.array("entity_id"),
-        *(
-            _conformed(_one_array(output.column(column.name)), before.array(column.name), column)
-            for column in archetype.schema
-        ),
-    ]
+    arrays = {
+        column.name: conformed(_one_array(output.column(column.name)), before.array(column.name), column)
+        for column in before.archetype.schema
+    }
     is_active = _one_array(output.column("is_active"))
     if is_active.null_count:
         raise RowsError(f"has a null is_active in {is_active.null_count} rows; set it to true or false")
-    if is_active.false_count == 0:
+    flags = is_active.to_numpy(zero_copy_only=False) if is_active.false_count else None
+    return CheckedColumns(arrays, flags)
+
+
+def check_rows(before: ArchetypeTable, output: pa.Table) -> CheckedRows:
+    """Hold a collected frame to the rows it came from, as `check_columns` does, and part the ended ones."""
+    archetype = before.archetype
+    checked = check_columns(before, output)
+    arrays = [before.array("entity_id"), *checked.arrays.values()]
+    if checked.is_active is None:
         unchanged = all(new is old for new, old in zip(arrays, _arrays(before), strict=True))
         return CheckedRows(before if unchanged else ArchetypeTable.from_arrays(archetype, arrays), None)
     rows = pa.table(arrays, schema=archetype.table_schema)
-    flags = is_active.to_numpy(zero_copy_only=False)
-    active, inactive = np.flatnonzero(flags), np.flatnonzero(~flags)
+    active, inactive = np.flatnonzero(checked.is_active), np.flatnonzero(~checked.is_active)
     return CheckedRows(
         ArchetypeTable(archetype, take_rows(rows, active)) if len(active) else None,
         ArchetypeTable(archetype, take_rows(rows, inactive)),
@@ -88,8 +105,12 @@ def _first(ids: Int64s) -> str:
     return ", ".join(str(entity_id) for entity_id in ids[:5]) + (", …" if len(ids) > 5 else "")
 
 
-def _conformed(array: pa.Array, before: pa.Array, column: pa.Field) -> pa.Array:
-    if same_memory(before, array):
+def conformed(array: pa.Array, before: pa.Array | None, column: pa.Field) -> pa.Array:
+    """Give values as ones of a column, or `before` itself where they lie in its memory.
+
+    Raises RowsError if they do not fit.
+    """
+    if before is not None and same_memory(before, array):
         return before
     if array.null_count and not column.nullable:
         raise RowsError(f"has {array.null_count} nulls in {column.name}, which is not Optional")

@@ -22,7 +22,6 @@ from archetype.errors import CodeNotLoadedError
 if TYPE_CHECKING:
     from daft import DataFrame
 
-    from archetype.core.scheduling.access import Access
     from archetype.core.scheduling.policy import RetryPolicy
 
 ComponentTypes = tuple[type[Component], ...]
@@ -51,7 +50,7 @@ class Processor(Recorded):
     depends_on: ClassVar[tuple[str | type[Processor] | Processor, ...]] = ()
     every: ClassVar[int] = 1
     offset: ClassVar[int] = 0
-    condition: ClassVar[Callable[[Access], bool] | None] = None
+    condition: ClassVar[Callable[..., bool] | None] = None
     runs_alone: ClassVar[bool] = False
     retry_policy: ClassVar[RetryPolicy | None] = None
 

@@ -12,9 +12,11 @@ from archetype.core.apply import Applied, apply_changes
 from archetype.core.archetype import ENTITY_ID
 from archetype.core.changes import Change, Rejection
 from archetype.core.context import TickContext
-from archetype.core.execute import run_processors
 from archetype.core.frame_rows import merged_tombstones
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import Processor
+from archetype.core.scheduling.executor import DEFAULT_SCHEDULER, run_processors
+from archetype.core.scheduling.records import TickReport
+from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.state import ArchetypeTable, WorldState, take_rows
 from archetype.errors import InvalidInputError
 
@@ -23,30 +25,40 @@ IS_ACTIVE = pa.field("is_active", pa.bool_(), nullable=False)
 
 @dataclass(frozen=True, eq=False)
 class ComputedTick:
-    """What a tick made: the active rows, by archetype id the rows that ended in it, and what was refused."""
+    """What a tick made: the active rows, by archetype id the rows that ended in it, and what was refused.
+
+    `report` says which processors ran, and what became of their writes.
+    """
 
     state: WorldState
     tombstones: Mapping[bytes, ArchetypeTable]
     rejections: tuple[Rejection, ...]
+    report: TickReport
 
 
 async def compute_tick(
-    state: WorldState, changes: Sequence[Change], processors: Sequence[AsyncProcessor], context: TickContext
+    state: WorldState,
+    changes: Sequence[Change],
+    processors: Sequence[Processor],
+    context: TickContext,
+    scheduler: SimpleScheduler = DEFAULT_SCHEDULER,
 ) -> ComputedTick:
     """Compute one tick from the state before it; the event loop is not blocked.
 
-    Raises ProcessorError or CodeNotLoadedError, and then nothing of the tick exists.
+    Raises TickFailedError or one of its kinds, and then nothing of the tick exists.
     """
     applied = Applied(state, {}, ())
     if changes:
         applied = await asyncio.to_thread(apply_changes, state, changes)
-    processed = await run_processors(applied.state, processors, context)
+    processed = await run_processors(applied.state, processors, context, scheduler)
     tombstones = dict(applied.tombstones)
     for archetype_id, ended in processed.tombstones.items():
         merged = merged_tombstones(ended.archetype, tombstones.get(archetype_id), ended)
         if merged is not None:
             tombstones[archetype_id] = merged
-    return ComputedTick(processed.state, dict(sorted(tombstones.items())), applied.rejections)
+    return ComputedTick(
+        processed.state, dict(sorted(tombstones.items())), applied.rejections, processed.report
+    )
 
 
 def snapshot_rows(table: ArchetypeTable | None, tombstones: ArchetypeTable | None) -> pa.Table:

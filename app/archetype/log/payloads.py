@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -14,8 +15,11 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from archetype.core.scheduling.scheduler import SchedulerSettings
 
 __all__ = [
     "MAX_ENTITY_ID",
@@ -40,8 +44,10 @@ __all__ = [
     "ThinWorld",
     "Update",
     "WorldSettings",
+    "changed_settings",
     "is_label_name",
     "is_world_name",
+    "spelled_settings",
 ]
 
 MAX_ENTITY_ID = 2**53 - 1
@@ -173,9 +179,26 @@ class Custom(BaseModel):
 
 
 class WorldSettings(Payload):
-    """How a world is kept; a fork has its parent's settings."""
+    """How a world is kept and run; a fork has its parent's settings.
+
+    Without a scheduler processors run one after the other, by priority and then in order of registration.
+    """
 
     snapshots: Snapshots = 1
+    scheduler: SchedulerSettings | None = None
+
+
+def spelled_settings(settings: WorldSettings) -> dict[str, Any]:
+    """Spell settings as a world's config: what is as by default is left out."""
+    spelled = settings.model_dump(mode="json", exclude={"scheduler"}, exclude_defaults=True)
+    if settings.scheduler is not None:
+        spelled["scheduler"] = settings.scheduler.model_dump(mode="json", exclude_defaults=True)
+    return spelled
+
+
+def changed_settings(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a world's config with the settings that a change names; both are as in the log."""
+    return spelled_settings(WorldSettings.model_validate({**config, **change}))
 
 
 class CreateWorld(Payload):
@@ -204,9 +227,17 @@ class DestroyWorld(Payload):
 
 
 class ConfigureWorld(Payload):
-    """Change how a world is kept from here on."""
+    """Change how a world is kept or run from its next run on; settings that are not named stay."""
 
     config: WorldSettings
+
+    @field_validator("config")
+    @classmethod
+    def _names_something(cls, config: WorldSettings) -> WorldSettings:
+        if not config.model_fields_set:
+            msg = "names no setting to change; give snapshots, scheduler or both"
+            raise PydanticCustomError("nothing_to_change", msg)
+        return config
 
 
 class ThinWorld(Payload):

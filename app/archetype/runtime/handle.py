@@ -11,6 +11,7 @@ from archetype.core.config import WorldConfig
 from archetype.core.hooks import HookHandle
 from archetype.core.processor import Processor
 from archetype.core.resources import Resources
+from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
 from archetype.errors import NameTakenError, StateConflictError, VersionConflictError
 from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
@@ -19,6 +20,7 @@ from archetype.runtime.adopting import adoptions
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
+from archetype.service.schedulers import scheduler_settings
 from archetype.service.worlds import LiveWorld
 from archetype.store.worlds import WorldRow
 
@@ -40,6 +42,7 @@ class WorldHandle:
         resources: Sequence[object] = (),
         seed: int | None = None,
         snapshots: Snapshots | None = None,
+        scheduler: SimpleScheduler | None = None,
         actor: ActorCtx | None = None,
         live: LiveWorld | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class WorldHandle:
         self._initial_resources = resources
         self._seed = seed
         self._snapshots: Snapshots | None = snapshots
+        self._scheduler = scheduler
         self._actor = actor
         self._activating = asyncio.Lock()
         self._live = live
@@ -115,7 +119,14 @@ class WorldHandle:
         worlds = services.world_service
         row = await worlds.peek(self._name)
         if row is None:
-            config = WorldConfig(name=self._name, seed=self._seed, snapshots=self._snapshots)
+            config = WorldConfig.model_validate(
+                {
+                    "name": self._name,
+                    "seed": self._seed,
+                    "snapshots": self._snapshots,
+                    "scheduler": self._scheduler,
+                }
+            )
             try:
                 info = await worlds.create_world(config, actor_id=self._actor_id)
             except NameTakenError:
@@ -131,10 +142,20 @@ class WorldHandle:
         for handle, hook in self._waiting_hooks.items():
             self._hook_handles[handle] = live.hooks.add(*hook)
         self._waiting_hooks.clear()
+        await self._adopt_scheduler(services, row)
         if self._processors:
             await self._adopt(services, row)
         self._live = live
         self._tick = row.tick
+
+    async def _adopt_scheduler(self, services: ServiceContainer, row: WorldRow) -> None:
+        """Make the script's scheduler the world's, if it has another."""
+        if self._scheduler is None:
+            return
+        wanted = settings_of(self._scheduler)
+        if wanted != scheduler_settings(row.config):
+            change = {"scheduler": wanted.model_dump(mode="json")}
+            await services.world_service.configure_world(row, change, actor_id=self._actor_id)
 
     async def _adopt(self, services: ServiceContainer, row: WorldRow) -> None:
         """Make the script's processors the world's: replace those whose code or parameters are others now.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archetype.core.processor import Processor
+from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.sync import SyncArchetypeRuntime
@@ -54,14 +55,17 @@ class ArchetypeRuntime:
         resources: Iterable[object] = (),
         seed: int | None = None,
         snapshots: Snapshots | None = None,
+        scheduler: SimpleScheduler | None = None,
     ) -> RuntimeWorld:
         """Return a handle on the world of that name, which is opened, or made, at the handle's first use.
 
         The given processors are made the world's own: those it has already go on, others of the same name
         are replaced. `seed` is for a new world; an old one of another seed is refused. `snapshots`
         is for a new world too, and an old one keeps its own: its states are stored after every N-th tick, by
-        default after each, or only where they are "needed" because they could not be computed again. No I/O
-        happens here.
+        default after each, or only where they are "needed" because they could not be computed again. A
+        `scheduler` says which processors run together, how many at once and what is tried again; an old world
+        that has another gets it. Without one a new world's processors run one after the other, and an old one
+        keeps its own. No I/O happens here.
         """
         return RuntimeWorld(
             self,
@@ -70,6 +74,7 @@ class ArchetypeRuntime:
             resources=tuple(resources),
             seed=seed,
             snapshots=snapshots,
+            scheduler=scheduler,
             actor=self._actor,
         )
 

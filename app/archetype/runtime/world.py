@@ -9,6 +9,7 @@ from archetype.clock import new_id
 from archetype.core.config import RunConfig
 from archetype.core.hooks import HookHandle
 from archetype.core.processor import Processor
+from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
 from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
@@ -42,6 +43,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
             resources=self._initial_resources,
             seed=self._seed,
             snapshots=self._snapshots,
+            scheduler=self._scheduler,
             actor=actor,
             live=self._live,
         )
@@ -190,11 +192,19 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         services = await self._activate()
         await services.label_service.remove(await self._row(services), name, actor_id=self._actor_id)
 
-    async def configure(self, *, snapshots: Snapshots) -> WorldInfo:
-        """Change when the world's states are stored, from its next run on: see `ArchetypeRuntime.world`."""
+    async def configure(
+        self, *, snapshots: Snapshots | None = None, scheduler: SimpleScheduler | None = None
+    ) -> WorldInfo:
+        """Change when the world's states are stored, or how its processors run, from its next run on.
+
+        What is left out stays; see `ArchetypeRuntime.world`.
+        """
         services = await self._activate()
         row = await self._row(services)
-        return await services.world_service.configure_world(row, snapshots=snapshots, actor_id=self._actor_id)
+        change: dict[str, Any] = {} if snapshots is None else {"snapshots": snapshots}
+        if scheduler is not None:
+            change["scheduler"] = settings_of(scheduler).model_dump(mode="json")
+        return await services.world_service.configure_world(row, change, actor_id=self._actor_id)
 
     def add_hook(
         self, event: type[Any], fn: Any, mode: Literal["blocking", "spawn"] = "blocking"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from archetype.core.execute import configure_daft
+from archetype.core.querying import configure_daft
 from archetype.errors import InvalidInputError
 from archetype.service.ancestry import AncestryService
 from archetype.service.appender import Appender
@@ -15,7 +15,9 @@ from archetype.service.cache import page_cache
 from archetype.service.commands import CommandService
 from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
+from archetype.service.executions import ExecutionService
 from archetype.service.labels import LabelService
+from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
@@ -40,6 +42,8 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.state_service = StateService(self.database, self.world_service)
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
+        self.execution_service = ExecutionService(self.database, self.world_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
         self.entity_service = EntityService(self.database, self.world_service, self.state_service)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from archetype.core.processor import Processor
+from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.errors import CodeChangedError
 from archetype.service.program import ProcessorRecord, Program
+from archetype.service.schedulers import build_scheduler
 
-__all__ = ["ProcessorPool"]
+__all__ = ["LoadedCode", "ProcessorPool"]
+
+
+@dataclass(frozen=True)
+class LoadedCode:
+    """A program that can run: its processors in registration order, and its scheduler."""
+
+    processors: Sequence[Processor]
+    scheduler: SimpleScheduler
 
 
 class ProcessorPool:
@@ -26,13 +37,14 @@ class ProcessorPool:
         """Let this very instance run wherever the world's program names its like."""
         self._instances[world_id, ProcessorRecord.of(processor).key] = processor
 
-    def build(self, world_id: UUID, program: Program) -> Sequence[Processor]:
-        """Return the program's processors in registration order.
+    def load(self, world_id: UUID, program: Program) -> LoadedCode:
+        """Return the program's processors in registration order, and its scheduler.
 
         Raises `CodeNotLoadedError`, naming the module to load, where a class is missing, and
         `CodeChangedError` where the loaded one is not the one that is recorded.
         """
-        return [self._instance(world_id, record) for record in program.processors]
+        processors = [self._instance(world_id, record) for record in program.processors]
+        return LoadedCode(processors, build_scheduler(program.scheduler))
 
     def _instance(self, world_id: UUID, record: ProcessorRecord) -> Processor:
         key = (world_id, record.key)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
+from archetype.core.scheduling.declared import declarations
+from archetype.core.scheduling.scheduler import SchedulerSettings
 from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
@@ -41,12 +43,16 @@ class CodeChange:
 
 @dataclass(frozen=True)
 class ProcessorCode:
-    """What a processor's class says of itself; `fingerprint` is the SHA-256 of its source, in hex."""
+    """What a processor's class says of itself; `fingerprint` is the SHA-256 of its source, in hex.
+
+    `declared` is what it may touch and when it runs, as far as it is not as by default.
+    """
 
     components: Sequence[str]
     module: str
     fingerprint: str
     is_deterministic: bool
+    declared: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def of(cls, kind: type[Processor]) -> ProcessorCode:
@@ -56,13 +62,18 @@ class ProcessorCode:
             module=module_name(kind),
             fingerprint=kind.source_fingerprint(),
             is_deterministic=kind.deterministic,
+            declared=declarations(kind),
         )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ProcessorCode:
         """Read one from a processor's record."""
         return cls(
-            value["components"], value["module"], value["fingerprint"], value.get("deterministic", True)
+            value["components"],
+            value["module"],
+            value["fingerprint"],
+            value.get("deterministic", True),
+            value.get("declared", {}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +83,11 @@ class ProcessorCode:
             "module": self.module,
             "fingerprint": self.fingerprint,
         }
-        return spelled if self.is_deterministic else spelled | {"deterministic": False}
+        if not self.is_deterministic:
+            spelled["deterministic"] = False
+        if self.declared:
+            spelled["declared"] = dict(self.declared)
+        return spelled
 
 
 @dataclass(frozen=True)
@@ -159,14 +174,18 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Program:
-    """Processors in registration order."""
+    """Processors in registration order, and the scheduler that runs them, None for the default one."""
 
     processors: tuple[ProcessorRecord, ...] = ()
+    scheduler: SchedulerSettings | None = None
 
     @classmethod
     def from_document(cls, document: str) -> Program:
         """Read the canonical JSON that `programs` holds."""
-        return cls(tuple(ProcessorRecord.from_json(each) for each in json.loads(document)["processors"]))
+        value = json.loads(document)
+        processors = tuple(ProcessorRecord.from_json(each) for each in value["processors"])
+        recorded = value.get("scheduler")
+        return cls(processors, None if recorded is None else SchedulerSettings.model_validate(recorded))
 
     @cached_property
     def document(self) -> str:
@@ -180,12 +199,16 @@ class Program:
 
     def add(self, record: ProcessorRecord) -> Program:
         """Return the program with one more processor at its end."""
-        return Program((*self.processors, record))
+        return replace(self, processors=(*self.processors, record))
+
+    def scheduled(self, scheduler: SchedulerSettings | None) -> Program:
+        """Return the program as this scheduler runs it."""
+        return self if scheduler == self.scheduler else replace(self, scheduler=scheduler)
 
     def remove(self, name: str) -> Program | None:
         """Return the program without the processors of that name, or None if it has none."""
         rest = tuple(each for each in self.processors if each.name != name)
-        return None if len(rest) == len(self.processors) else Program(rest)
+        return None if len(rest) == len(self.processors) else replace(self, processors=rest)
 
     def replace(self, change: Replacement) -> Program:
         """Return the program with other code in the place of a processor's.
@@ -199,9 +222,10 @@ class Program:
         if len(same) > 1 and change.parameters is not None:
             msg = f"{len(same)} processors are named {change.name!r}; parameters would make them all alike"
             raise InvalidInputError(msg)
-        return Program(
-            tuple(change.applied(each) if each.name == change.name else each for each in self.processors)
+        changed = tuple(
+            change.applied(each) if each.name == change.name else each for each in self.processors
         )
+        return replace(self, processors=changed)
 
     def changes(self) -> list[CodeChange]:
         """Return the processors whose loaded code is not the recorded one, each name once."""
@@ -219,12 +243,24 @@ class Program:
         """Whether every processor is a function of its inputs, so that its ticks can be computed again."""
         return all(each.code.is_deterministic for each in self.processors)
 
+    @property
+    def leaves_outcomes(self) -> bool:
+        """Whether its ticks can only be computed again with what they recorded: ids of spawns, and skips."""
+        policies = [each.code.declared.get("retry_policy", {}) for each in self.processors]
+        may_skip = any(policy.get("on_exhausted") == "skip" for policy in policies) or (
+            self.scheduler is not None and self.scheduler.retry_policy.on_exhausted == "skip"
+        )
+        return may_skip or any(each.code.declared.get("kind") == "system" for each in self.processors)
+
     def infos(self) -> list[ProcessorInfo]:
         """Describe the processors in the order in which they run."""
         return [_info(each) for each in sorted(self.processors, key=lambda each: each.priority)]
 
     def _to_json(self) -> dict[str, Any]:
-        return {"processors": [each.to_json() for each in self.processors]}
+        spelled: dict[str, Any] = {"processors": [each.to_json() for each in self.processors]}
+        if self.scheduler is not None:
+            spelled["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
+        return spelled
 
 
 def _info(record: ProcessorRecord) -> ProcessorInfo:

@@ -14,11 +14,12 @@ from archetype.core.resources import Resources
 from archetype.core.tick import compute_tick
 from archetype.errors import CorruptionError, DivergenceError
 from archetype.service.inputs import read_inputs
+from archetype.service.outcomes import Outcomes
 from archetype.service.processors import ProcessorPool
 from archetype.service.program import Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.store.database import Database
-from archetype.store.log import LogRow, checked, commands_of_tick
+from archetype.store.log import LogRow, checked, commands_of_tick, row_at
 from archetype.store.runs import RunInput, run_input
 from archetype.store.snapshots import program_document
 from archetype.store.ticks import TickRow
@@ -39,6 +40,7 @@ class RecordedTick:
     program: Program
     run: RunInput
     seed: int
+    outcomes: Outcomes
 
 
 class Replayer:
@@ -79,9 +81,11 @@ class Replayer:
             resources=self._resources,
             debug=recorded.run.is_debug,
             inputs=recorded.run.values,
+            reserve_ids=recorded.outcomes.ids(),
+            skipped=recorded.outcomes.skipped,
         )
-        processors = self._pool.build(row.world_id, recorded.program)
-        computed = await compute_tick(before.state, inputs.changes, processors, context)
+        code = self._pool.load(row.world_id, recorded.program)
+        computed = await compute_tick(before.state, inputs.changes, code.processors, context, code.scheduler)
         snapshot = await asyncio.to_thread(
             take_snapshot, computed.state, computed.tombstones, before.snapshot
         )
@@ -103,20 +107,28 @@ class Replayer:
     def _known(self, before: Projection, row: TickRow) -> RecordedTick | None:
         """Return what a tick without commands was given, if an earlier one was given the same."""
         run, seed = self._runs.get(row.run_id), self._seeds.get(row.world_id)
-        if row.command_count or run is None or seed is None or before.program.hash != row.code_hash:
+        program = before.program
+        if row.command_count or run is None or seed is None or program.hash != row.code_hash:
             return None
-        return RecordedTick(row, [], before.program, run, seed)
+        return None if program.leaves_outcomes else RecordedTick(row, [], program, run, seed, Outcomes())
 
     def _read(self, connection: Connection, before: Projection, row: TickRow) -> RecordedTick:
         commands: list[LogRow] = []
         if row.command_count:
             commands = commands_of_tick(connection, row.world_id, row.tick)
+        program = self._program(connection, before, row.code_hash)
+        outcomes = Outcomes()
+        if program.leaves_outcomes:
+            fact = row_at(connection, row.position)
+            checked([fact])
+            outcomes = Outcomes.of_fact(fact.event.payload)
         return RecordedTick(
             row,
             commands,
-            self._program(connection, before, row.code_hash),
+            program,
             self._run(connection, row.run_id),
             self._seed(connection, row.world_id),
+            outcomes,
         )
 
     def _program(self, connection: Connection, before: Projection, code_hash: bytes) -> Program:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
-from archetype.core.context import TickContext
+from archetype.core.context import TickContext, Timers
 from archetype.core.hooks import PostTick, PreTick
-from archetype.core.processor import Processor
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
@@ -28,11 +28,13 @@ from archetype.log.command import CommandType
 from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
-from archetype.service.processors import ProcessorPool
+from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
+from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
@@ -155,7 +157,7 @@ class SimulationService:
         """Compute and commit one sealed tick; return the next one, sealed, if the run goes on."""
         started_at, start = utc_now(), monotonic_s()
         projection = await self._states.of_live(live, sealed.tick - 1)
-        inputs, processors = await self._prepare(projection, sealed)
+        inputs, code = await self._prepare(run.world, projection, sealed)
         await live.hooks.fire(PreTick(live.world_id, sealed.tick))
         context = TickContext(
             world_id=live.world_id,
@@ -165,8 +167,10 @@ class SimulationService:
             resources=live.resources,
             debug=run.request.is_debug,
             inputs=run.inputs,
+            reserve_ids=partial(self._reserve_ids, run, sealed.tick),
+            timers=Timers(now=monotonic_s),
         )
-        computing = compute_tick(projection.state, inputs.changes, processors, context)
+        computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
         computed = await self._keep_lease(run, computing)
         computed_at = monotonic_s()
         snapshot = await asyncio.to_thread(
@@ -194,6 +198,7 @@ class SimulationService:
             state_hash=snapshot.state_hash,
             code_hash=inputs.program.hash,
             program=None if inputs.program.hash == projection.stored_code else inputs.program.document,
+            next_entity_id=max(sealed.next_entity_id, computed.report.next_entity_id),
             entity_count=computed.state.entity_count,
             command_count=len(inputs.commands),
             rejected_count=len(rejections),
@@ -203,6 +208,7 @@ class SimulationService:
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
+            ran=recorded_report(computed.report),
             new_archetypes=following.new_archetypes,
             snapshots=snapshots,
             run_progress=(after.completed, after.applied),
@@ -231,36 +237,49 @@ class SimulationService:
             snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
         return snapshots
 
+    async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
+        """Take ids for entities that a tick spawns."""
+        world = run.world
+        first_id = await self._database.write(
+            lambda connection: store.reserve_entity_ids(
+                connection, world.world_id, run.lease, tick=tick, count=count
+            )
+        )
+        if first_id is None:
+            raise _taken_over(world)
+        return first_id
+
     async def _prepare(
-        self, projection: Projection, sealed: store.Sealed
-    ) -> tuple[TickInputs, Sequence[Processor]]:
-        """Read a sealed tick's inputs and build its processors.
+        self, world: WorldRow, projection: Projection, sealed: store.Sealed
+    ) -> tuple[TickInputs, LoadedCode]:
+        """Read a sealed tick's inputs and build its processors and scheduler.
 
         The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a
         replacement that came too late for the tick, and waits for the next one, holds for it already.
         """
         inputs = await self._read_inputs(projection, sealed)
+        program = inputs.program.scheduled(scheduler_settings(world.config))
         try:
-            return inputs, self.pool.build(projection.world_id, inputs.program)
+            return replace(inputs, program=program), self.pool.load(world.world_id, program)
         except CodeChangedError:
             rows = await self._database.read(
                 lambda connection: pending(connection, projection.world_id, _REPLACING)
             )
             late = [row for row in rows if row.event.tick == sealed.tick + 1]
-            program = read_inputs(late, inputs.program).program
-            return replace(inputs, program=program), self.pool.build(projection.world_id, program)
+            program = read_inputs(late, program).program
+            return replace(inputs, program=program), self.pool.load(world.world_id, program)
 
     async def _require_code(self, live: LiveWorld) -> None:
         """Refuse to seal anything while a world's code is not here, or not the recorded one."""
         try:
             if live.projection is not None:
-                self.pool.build(live.world_id, live.projection.program)
+                self.pool.load(live.world_id, live.projection.program)
                 return
         except (CodeChangedError, CodeNotLoadedError):
             pass  # what waits for the next tick may replace or remove it
         world = await self._worlds.peek(live.world_id)
         if world is not None:
-            self.pool.build(live.world_id, await self.program(world))
+            self.pool.load(live.world_id, await self.program(world))
 
     async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
         if not sealed.has_commands:
@@ -279,8 +298,7 @@ class SimulationService:
                     lambda connection: store.renew_lease(connection, run.world.world_id, run.lease)
                 )
                 if not held:
-                    msg = f"world {run.world.name!r} was taken over or removed while a tick was computed"
-                    raise TickFailedError(msg)
+                    raise _taken_over(run.world)
             return task.result()
         finally:
             if not task.done():
@@ -336,4 +354,8 @@ class SimulationService:
             for row in rows
             if row.event.tick <= (world.open_tick if row.event.type in _REPLACING else world.tick)
         ]
-        return read_inputs(waiting, program).program
+        return read_inputs(waiting, program).program.scheduled(scheduler_settings(world.config))
+
+
+def _taken_over(world: WorldRow) -> TickFailedError:
+    return TickFailedError(f"world {world.name!r} was taken over or removed while a tick was computed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from archetype.core.archetype import Archetype
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import Hooks, OnDestroy
 from archetype.core.resources import Resources
+from archetype.core.scheduling.scheduler import SchedulerSettings
 from archetype.errors import (
     CommandConflictError,
     FieldFault,
@@ -28,12 +29,13 @@ from archetype.errors import (
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
-from archetype.log.payloads import Snapshots, is_world_name
+from archetype.log.payloads import Snapshots, is_world_name, spelled_settings
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.projection import Projection
 from archetype.service.references import Reference
+from archetype.service.schedulers import scheduler_settings
 from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.database import Database
@@ -59,6 +61,7 @@ class WorldInfo:
     seed: int
     created_at: datetime
     snapshots: Snapshots
+    scheduler: SchedulerSettings | None = None
     archetype_signatures: tuple[tuple[str, ...], ...] = ()
 
 
@@ -95,10 +98,11 @@ class WorldService:
         # A retry must draw the seed that it drew the first time, or it would be another command.
         drawn = chosen.int % 2**63 if config.world_id or command_id else new_seed()
         seed = drawn if config.seed is None else config.seed
-        settings = {} if config.snapshots is None else {"snapshots": config.snapshots}
-        payload: dict[str, Any] = {"name": name, "seed": seed, "config": settings}
+        settings = {"snapshots": config.snapshots, "scheduler": config.scheduler}
+        named = {key: value for key, value in settings.items() if value is not None}
+        payload: dict[str, Any] = {"name": name, "seed": seed, "config": named}
         checked = check_payload(CommandType.CREATE_WORLD, payload)
-        payload["config"] = checked.config.model_dump(exclude_defaults=True)
+        payload["config"] = spelled_settings(checked.config)
         command = direct_command(
             CommandType.CREATE_WORLD, chosen, payload, command_id=chosen, actor_id=actor_id
         )
@@ -109,14 +113,19 @@ class WorldService:
     async def configure_world(
         self,
         world: store.WorldRow,
+        change: Mapping[str, Any],
         *,
-        snapshots: Snapshots,
         command_id: UUID | None = None,
         actor_id: UUID | None = None,
     ) -> WorldInfo:
-        """Change when a world's states are stored, from its next run on; `PayloadError` on a bad policy."""
-        asked = check_payload(CommandType.CONFIGURE_WORLD, {"config": {"snapshots": snapshots}})
-        config = asked.config.model_dump(exclude_defaults=True)
+        """Change the settings that are named, `snapshots` and `scheduler`, from the world's next run on.
+
+        A scheduler of None is the default one again. Raises `PayloadError` on what is no setting.
+        """
+        asked = check_payload(CommandType.CONFIGURE_WORLD, {"config": dict(change)})
+        config = asked.config.model_dump(mode="json", exclude_unset=True)
+        if asked.config.scheduler is not None:
+            config["scheduler"] = asked.config.scheduler.model_dump(mode="json", exclude_defaults=True)
         command = direct_command(
             CommandType.CONFIGURE_WORLD,
             world.world_id,
@@ -124,10 +133,7 @@ class WorldService:
             command_id=command_id,
             actor_id=actor_id,
         )
-        text = canonical_json(config)
-        await write_direct(
-            self._database, command, lambda connection: store.configure(connection, command, text)
-        )
+        await write_direct(self._database, command, lambda connection: store.configure(connection, command))
         return await self.info(await self.find(world.world_id))
 
     async def fork_world(
@@ -339,5 +345,6 @@ def _described(
         seed=world.seed,
         created_at=world.created_at,
         snapshots=SnapshotPolicy.of_config(world.config).setting,
+        scheduler=scheduler_settings(world.config),
         archetype_signatures=signatures,
     )

@@ -33,7 +33,8 @@ __all__ = ["TickCommit", "commit_tick", "spelled"]
 class TickCommit:
     """All that one tick writes; `snapshots` are its own and the one before, as far as they are to be stored.
 
-    `archetype_counts` are its active entities by archetype id, `new_archetypes` those that may not be stored.
+    `archetype_counts` are its active entities by archetype id, `new_archetypes` those that may not be stored;
+    `ran` is what is recorded of its processors.
 
     `rejections` are the facts of the commands that could not be applied, `program` the canonical JSON behind
     `code_hash`, None if it is stored; `run_progress` is the run's row so far as (ticks_completed,
@@ -50,6 +51,7 @@ class TickCommit:
     state_hash: bytes
     code_hash: bytes
     program: str | None
+    next_entity_id: int
     entity_count: int
     command_count: int
     rejected_count: int
@@ -59,6 +61,7 @@ class TickCommit:
     rejections: Sequence[Fact]
     commands_applied: int
     archetype_counts: Mapping[bytes, int]
+    ran: Mapping[str, Any]
     new_archetypes: Sequence[Archetype]
     snapshots: Sequence[TickSnapshot]
     run_progress: tuple[int, int]
@@ -74,7 +77,7 @@ class TickCommit:
             "state_hash": self.state_hash,
             "code_hash": self.code_hash,
             "sealed_version": self.sealed.version,
-            "next_entity_id": self.sealed.next_entity_id,
+            "next_entity_id": self.next_entity_id,
             "entity_count": self.entity_count,
             "command_count": self.command_count,
             "rejected_count": self.rejected_count,
@@ -90,6 +93,7 @@ class TickCommit:
         payload = {name: spelled(value) for name, value in self.values.items()}
         payload["commands_applied"] = self.commands_applied
         payload["archetypes"] = {key.hex(): count for key, count in self.archetype_counts.items()}
+        payload |= self.ran
         facts = [*self.rejections, Fact(FactType.TICK_COMMITTED, tick, payload)]
         return [*facts, self.run_end.fact] if self.run_end is not None else facts
 

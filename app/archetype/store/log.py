@@ -32,6 +32,7 @@ __all__ = [
     "pending",
     "pending_count",
     "record_facts",
+    "row_at",
     "write_first_commands",
 ]
 
@@ -210,6 +211,18 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
         .order_by(events.c.due_tick, events.c.priority, events.c.version)
     )
     return [log_row(row) for row in connection.execute(statement)]
+
+
+def row_at(connection: Connection, position: int) -> LogRow:
+    """Return the row at a position, unchecked; `CorruptionError` if it is missing."""
+    row = connection.execute(_ROW_AT, {"at": position}).one_or_none()
+    if row is None:
+        msg = f"the log row at position {position} is missing"
+        raise CorruptionError(msg, position=position)
+    return log_row(row)
+
+
+_ROW_AT = sa.select(*events.columns).where(events.c.position == sa.bindparam("at"))
 
 
 def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> list[LogRow]:

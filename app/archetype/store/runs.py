@@ -18,7 +18,7 @@ from archetype.errors import (
     StateConflictError,
     WorldBusyError,
 )
-from archetype.log.facts import Fact
+from archetype.log.facts import Fact, FactType
 from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.log import LogRow, log_row, record_facts
 from archetype.store.schema import events, runs, ticks, worlds
@@ -40,6 +40,7 @@ __all__ = [
     "holder",
     "rejected_count",
     "renew_lease",
+    "reserve_entity_ids",
     "run_input",
 ]
 
@@ -206,6 +207,24 @@ def renew_lease(connection: Connection, world_id: UUID, lease: Lease) -> bool:
     return connection.execute(_RENEW_LEASE, parameters).rowcount == 1
 
 
+def reserve_entity_ids(
+    connection: Connection, world_id: UUID, lease: Lease, *, tick: int, count: int
+) -> int | None:
+    """Take entity ids for what a tick spawns, and record it; return the first, None if the lease is lost.
+
+    Ids of a tick that is never committed are not used again.
+    """
+    now = lock_log(connection)
+    parameters = holder(world_id, lease, now) | {"count": count}
+    row = connection.execute(_TAKE_IDS, parameters).one_or_none()
+    if row is None:
+        return None
+    first_id = row.next_entity_id - count
+    fact = Fact(FactType.ENTITY_IDS_RESERVED, tick, {"first_entity_id": first_id, "count": count})
+    record_facts(connection, world_id, [fact], first_version=row.head_version, moment=now)
+    return first_id
+
+
 # Built once: building an expression costs as much as running it.
 IS_HELD = sa.and_(
     worlds.c.world_id == sa.bindparam("world"),
@@ -213,6 +232,16 @@ IS_HELD = sa.and_(
     worlds.c.lease_epoch == sa.bindparam("epoch"),
 )
 _RENEW_LEASE = sa.update(worlds).where(IS_HELD).values(lease_until=sa.bindparam("until"))
+_TAKE_IDS = (
+    sa.update(worlds)
+    .where(IS_HELD)
+    .values(
+        next_entity_id=worlds.c.next_entity_id + sa.bindparam("count", type_=sa.BigInteger),
+        head_version=worlds.c.head_version + 1,
+        lease_until=sa.bindparam("until"),
+    )
+    .returning(worlds.c.next_entity_id, worlds.c.head_version)
+)
 
 
 def holder(world_id: UUID, lease: Lease, now: datetime, *, is_kept: bool = True) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from archetype.log.lineage import Stretch
 from archetype.store.schema import events, ticks
 from archetype.store.snapshots import read_archetypes
 
-__all__ = ["TickCounts", "TickRow", "tick_counts", "tick_row", "tick_rows"]
+__all__ = ["TickCounts", "TickRow", "tick_counts", "tick_facts", "tick_row", "tick_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +83,33 @@ def tick_counts(
 
     `known` holds the archetypes that were read before, and takes in those that were not.
     """
+    return counts_at(connection, _places(connection, stretches), known)
+
+
+def tick_facts(connection: Connection, stretches: Sequence[Stretch]) -> list[tuple[int, str]]:
+    """Return what each tick of these stretches recorded of itself: its fact's payload, in order."""
+    places = _places(connection, stretches)
+    payloads = _payloads(connection, [position for _, position in places])
+    return [(tick, payloads[position]) for tick, position in places]
+
+
+def _places(connection: Connection, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
+    """Return the ticks of these stretches with their positions in the log."""
     places: list[tuple[int, int]] = []
     for stretch in stretches:
         statement = sa.select(ticks.c.tick, ticks.c.position).where(*_within(stretch)).order_by(ticks.c.tick)
         places.extend((row.tick, row.position) for row in connection.execute(statement))
-    return counts_at(connection, places, known)
+    return places
 
 
 def counts_at(
     connection: Connection, places: Sequence[tuple[int, int]], known: dict[bytes, Archetype]
 ) -> list[TickCounts]:
-    """Count entities after ticks that are given with their positions, as `tick_counts` does.
-
-    The facts are looked up by position: joined, a planner that knows nothing yet reads the whole log.
-    """
-    recorded: dict[int, Mapping[str, int]] = {}
-    positions = [position for _, position in places]
-    for start in range(0, len(positions), _FACTS_PER_READ):
-        part = positions[start : start + _FACTS_PER_READ]
-        for row in connection.execute(_FACTS, {"positions": part}):
-            recorded[row.position] = json.loads(row.payload)["archetypes"]
+    """Count entities after ticks that are given with their positions, as `tick_counts` does."""
+    payloads = _payloads(connection, [position for _, position in places])
+    recorded: dict[int, Mapping[str, int]] = {
+        position: json.loads(payload)["archetypes"] for position, payload in payloads.items()
+    }
     named = {bytes.fromhex(key) for counts in recorded.values() for key in counts}
     if missing := named - known.keys():
         known.update(read_archetypes(connection, missing))
@@ -110,6 +117,15 @@ def counts_at(
         TickCounts(tick, {known[bytes.fromhex(key)]: count for key, count in recorded[position].items()})
         for tick, position in places
     ]
+
+
+def _payloads(connection: Connection, positions: Sequence[int]) -> dict[int, str]:
+    """Look payloads up by position: joined, a planner that knows nothing yet reads the whole log."""
+    found: dict[int, str] = {}
+    for start in range(0, len(positions), _FACTS_PER_READ):
+        part = positions[start : start + _FACTS_PER_READ]
+        found |= {row.position: row.payload for row in connection.execute(_FACTS, {"positions": part})}
+    return found
 
 
 _FACTS_PER_READ = 1_000

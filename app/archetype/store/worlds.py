@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,7 +13,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import NameTakenError
+from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Lineage
+from archetype.log.payloads import changed_settings
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
 from archetype.store.log import Copied, Waiting, copy_waiting, write_first_commands
 from archetype.store.schema import events, ticks, worlds
@@ -214,14 +217,16 @@ def archive(connection: Connection, command: NewCommand) -> Answer:
     return answer
 
 
-def configure(connection: Connection, command: NewCommand, config: str) -> Answer:
-    """Change a world's settings (canonical JSON) by the command that asks for it."""
+def configure(connection: Connection, command: NewCommand) -> Answer:
+    """Change the settings that a command names; the others stay."""
     lock_log(connection)
     (answer,) = append(connection, [[command]])
     if answer.status is Status.ACCEPTED:
-        connection.execute(
-            sa.update(worlds).where(worlds.c.world_id == command.world_id).values(config=config)
-        )
+        of_world = worlds.c.world_id == command.world_id
+        before = connection.execute(sa.select(worlds.c.config).where(of_world)).scalar_one()
+        change = json.loads(command.payload)["config"]
+        config = canonical_json(changed_settings(json.loads(before), change))
+        connection.execute(sa.update(worlds).where(of_world).values(config=config))
     return answer
 
 

@@ -42,7 +42,13 @@ class WorldRoutes(Controller):
         submitter: NamedDependency[Submitter],
     ) -> Response[WorldResponse]:
         """Make a world; with the same `world_id` or Idempotency-Key again, answer as the first time."""
-        config = WorldConfig(world_id=data.world_id, name=data.name, seed=data.seed, snapshots=data.snapshots)
+        config = WorldConfig(
+            world_id=data.world_id,
+            name=data.name,
+            seed=data.seed,
+            snapshots=data.snapshots,
+            scheduler=data.scheduler,
+        )
         command_id = submitter.conditions.command_id("worlds")
         return _created(await submitter.services.world_service.create_world(config, command_id=command_id))
 
@@ -76,12 +82,11 @@ class WorldRoutes(Controller):
         services: NamedDependency[ServiceContainer],
         key: IdempotencyKey = None,
     ) -> Response[WorldResponse]:
-        """Change when a world's states are stored; a run that is under way goes on as it began."""
+        """Change when a world's states are stored, or its scheduler; a run under way goes on as it began."""
         found = await services.world_service.find(world)
         command_id = Conditions(key, None).command_id(found.world_id)
-        info = await services.world_service.configure_world(
-            found, snapshots=data.snapshots, command_id=command_id
-        )
+        change = data.model_dump(mode="json", exclude_unset=True)
+        info = await services.world_service.configure_world(found, change, command_id=command_id)
         return _described(info)
 
     @delete("/{world:str}", summary="Remove a world", status_code=204, responses=problems(404, 409, 422))

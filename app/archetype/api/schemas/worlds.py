@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.core.scheduling.scheduler import SchedulerSettings
 from archetype.log.payloads import Seed, Snapshots, WorldName
 from archetype.service.forks import FORKS_MAX
 from archetype.service.worlds import WorldInfo
@@ -18,6 +19,11 @@ __all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldRespo
 _SNAPSHOTS = (
     "When states are stored: after every N-th tick (1: after each), or `needed`: only where they could not "
     "be computed again."
+)
+
+_SCHEDULER = (
+    "Which processors run together, how many at once, what is tried again, and what becomes of conflicts; "
+    "null: one after the other, by priority."
 )
 
 
@@ -32,6 +38,7 @@ class WorldCreate(Body):
         default=None, description="With the same id again the answer is the first one."
     )
     snapshots: Snapshots | None = Field(default=None, description=_SNAPSHOTS)
+    scheduler: SchedulerSettings | None = Field(default=None, description=_SCHEDULER)
     storage_uri: str | None = Field(default=None, description="Accepted for old callers; has no effect.")
     namespace: str | None = Field(default=None, description="Accepted for old callers; has no effect.")
 
@@ -40,9 +47,10 @@ WorldBody = Annotated[WorldCreate, json_body({"name": "demo", "seed": 7, "snapsh
 
 
 class WorldChange(Body):
-    """Other settings of a world, from its next run on."""
+    """Other settings of a world, from its next run on; what is left out stays."""
 
-    snapshots: Snapshots = Field(description=_SNAPSHOTS)
+    snapshots: Snapshots = Field(default=1, description=_SNAPSHOTS)
+    scheduler: SchedulerSettings | None = Field(default=None, description=_SCHEDULER)
 
 
 WorldChangeBody = Annotated[WorldChange, json_body({"snapshots": "needed"})]
@@ -90,6 +98,7 @@ class WorldResponse(BaseModel):
     seed: int
     created_at: datetime
     snapshots: Snapshots = Field(description=_SNAPSHOTS)
+    scheduler: SchedulerSettings | None = Field(description=_SCHEDULER)
 
     @classmethod
     def of(cls, info: WorldInfo) -> WorldResponse:

@@ -53,7 +53,7 @@ class SystemDescriptor:
         return self.processor.offset
 
     @property
-    def condition(self) -> Callable[[Access], bool] | None:
+    def condition(self) -> Callable[..., bool] | None:
         """Whether it runs, seen on its group's state."""
         return self.processor.condition
 
@@ -93,7 +93,7 @@ class SystemDescriptor:
 
 @dataclass(frozen=True)
 class ExecutionGroup:
-    """Processors that run together on one state; with `checks_conditions` only those whose condition holds."""
+    """Processors that run together on one state, with `checks_conditions` those whose condition holds."""
 
     systems: Sequence[SystemDescriptor]
     checks_conditions: bool = False

@@ -38,7 +38,7 @@ class Execution:
     group: int
     index: int
     processor: str
-    status: Literal["done", "skipped", "not_due", "condition_false"] = "done"
+    status: Literal["done", "skipped", "condition_false"] = "done"
     archetype_count: int = 0
     row_count: int = 0
     cell_count: int | None = 0
@@ -130,3 +130,8 @@ class TickReport:
     executions: tuple[Execution, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     spawned: tuple[IdRange, ...] = ()
+
+    @property
+    def next_entity_id(self) -> int:
+        """The lowest id behind those that its spawns were given, 0 if it spawned nothing."""
+        return max((each.first + each.count for each in self.spawned), default=0)

@@ -13,7 +13,7 @@ __all__ = ["Rights"]
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Components by name that a processor may read and write; None is every one. What it writes it may read."""
+    """Components by name that a processor may read and write, None for all; what it writes it may read."""
 
     reads: frozenset[str] | None = None
     writes: frozenset[str] | None = None

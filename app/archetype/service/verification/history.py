@@ -15,6 +15,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType
 from archetype.log.facts import FactType
 from archetype.log.hashes import HashedEvent
+from archetype.log.payloads import changed_settings
 from archetype.service.verification.faults import FaultKind, Findings, place
 
 __all__ = ["Begun", "Ended", "Seal", "WorldHistory"]
@@ -129,7 +130,8 @@ class WorldHistory:
             case CommandType.DESTROY_WORLD:
                 self.archived_at = self.archived_at or event.recorded_at
             case CommandType.CONFIGURE_WORLD:
-                self.config = canonical_json(_object(event)["config"])
+                change = _object(event)["config"]
+                self.config = canonical_json(changed_settings(json.loads(self.config or "{}"), change))
             case CommandType.ADD_LABEL:
                 payload = _object(event)
                 self.labels[payload["name"]] = (payload["tick"], event.version)
@@ -170,6 +172,10 @@ class WorldHistory:
                 self._tick(event)
             case FactType.RUN_FINISHED:
                 self._end(event, _object(event))
+            case FactType.ENTITY_IDS_RESERVED:
+                payload = _object(event)
+                end = _integer(payload["first_entity_id"]) + _integer(payload["count"])
+                self.next_entity_id = max(self.next_entity_id, end)
             case _:
                 pass
 

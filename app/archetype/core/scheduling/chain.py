@@ -1,0 +1,199 @@
+"""Consecutive groups of one frame processor each, fused into as few queries as can be.
+
+Each processor sees what the one before it made, as it would in groups that are collected one by one; only
+the work of collecting is saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from archetype.core.context import TickContext
+from archetype.core.diff import differing
+from archetype.core.frame_rows import CheckedRows, check_rows, merged_tombstones
+from archetype.core.scheduling.column_writes import evaluated, mapping_writes
+from archetype.core.scheduling.fold import fold_group
+from archetype.core.scheduling.frames import Frames, said
+from archetype.core.scheduling.plan import SystemDescriptor
+from archetype.core.scheduling.writes import Output
+from archetype.core.state import ArchetypeTable, WorldState
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["Chained", "QueryFigures", "run_chain"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFigures:
+    """What one query came to; it stands with the processor that was the last in it."""
+
+    cell_count: int
+    ended_count: int
+    duration_ms: float
+
+
+@dataclass(slots=True)
+class Chained:
+    """What a chain made of one table, and its figures by the index of the processor that closed a query."""
+
+    active: ArchetypeTable | None
+    inactive: ArchetypeTable | None = None
+    figures: dict[int, QueryFigures] = field(default_factory=dict[int, QueryFigures])
+
+
+async def run_chain(
+    table: ArchetypeTable, systems: Sequence[SystemDescriptor], context: TickContext
+) -> Chained:
+    """Run processors on one archetype, one after the other.
+
+    A frame is collected at the end, around each processor that is not deterministic, and where one gives
+    columns that no query can go on from. Raises ProcessorError naming processor, archetype and tick.
+    """
+    chain = _Chain(table, context)
+    rest = list(systems)
+    while rest and chain.result.active is not None:
+        rest = rest[await chain.query(rest) :]
+    return chain.result
+
+
+class _Chain:
+    def __init__(self, table: ArchetypeTable, context: TickContext) -> None:
+        self.result = Chained(table)
+        self._context = context
+        self._now = context.timers.now
+
+    async def query(self, systems: Sequence[SystemDescriptor]) -> int:
+        """Run processors as one query, as many as can be; give how many those are."""
+        table = self.result.active
+        if table is None:
+            return len(systems)
+        started = self._now()
+        frames = Frames(table, self._context)
+        df = start = frames.first
+        segment: list[SystemDescriptor] = []
+        for system in systems:
+            if segment and not system.processor.deterministic:
+                break
+            returned = await frames.call(system, df)
+            extended = _extended(frames, df, returned)
+            if extended is None:
+                if not segment:
+                    await self._apart(frames, system, df, cast("Mapping[str, Any]", returned), started)
+                    return 1
+                break
+            df = extended
+            segment.append(system)
+            if not system.processor.deterministic:
+                break
+        checked = await self._collected(frames, segment, start, df)
+        if checked.inactive is not None and len(segment) > 1:
+            # Fused, processors were given rows that one before them had ended.
+            for system in segment:
+                await self.query([system])
+        else:
+            self._close(segment[-1], table, checked, started)
+        return len(segment)
+
+    async def _collected(
+        self, frames: Frames, segment: Sequence[SystemDescriptor], start: DataFrame, df: DataFrame
+    ) -> CheckedRows:
+        if df is start:
+            return CheckedRows(frames.table, None)
+        try:
+            _, output = await frames.collected(segment[-1], df)
+            return await asyncio.to_thread(_checked, frames, segment[-1], output)
+        except Exception:
+            await _blame(frames, segment, start)
+            raise
+
+    async def _apart(
+        self,
+        frames: Frames,
+        system: SystemDescriptor,
+        df: DataFrame,
+        returned: Mapping[str, Any],
+        started: float,
+    ) -> None:
+        """Fold the columns that a processor gave into its table."""
+        table = frames.table
+        listed = mapping_writes(frames, system, returned)
+        (writes,) = await evaluated(frames, df, [(system, listed)])
+        archetype_id = table.archetype.archetype_id
+        ended = {} if writes.ended is None else {archetype_id: writes.ended}
+        output = Output(system.index, system.name, writes.columns, ended)
+        folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
+        checked = CheckedRows(folded.state.tables.get(archetype_id), folded.tombstones.get(archetype_id))
+        self._close(system, table, checked, started, cell_count=folded.cell_counts.get(system.index, 0))
+
+    def _close(
+        self,
+        system: SystemDescriptor,
+        before: ArchetypeTable,
+        checked: CheckedRows,
+        started: float,
+        *,
+        cell_count: int | None = None,
+    ) -> None:
+        result = self.result
+        result.active = checked.active
+        result.inactive = merged_tombstones(before.archetype, result.inactive, checked.inactive)
+        cells = _changed_cells(before, checked) if cell_count is None else cell_count
+        ended_count = 0 if checked.inactive is None else checked.inactive.row_count
+        duration_ms = (self._now() - started) * 1000
+        result.figures[system.index] = QueryFigures(cells, ended_count, duration_ms)
+
+
+def _extended(frames: Frames, df: DataFrame, returned: Any) -> DataFrame | None:
+    """Give the frame that a query goes on from, or None where columns have to be folded in first."""
+    if not isinstance(returned, Mapping):
+        return returned
+    from daft import Expression  # noqa: PLC0415
+
+    if not all(isinstance(each, Expression) and name in frames.names for name, each in returned.items()):
+        return None
+    extended = df.with_columns(dict(returned))
+    return extended if frames.has_dtypes(extended) else None
+
+
+def _checked(frames: Frames, system: SystemDescriptor, output: pa.Table) -> CheckedRows:
+    try:
+        return check_rows(frames.table, output)
+    except Exception as exc:
+        raise frames.error(system, said(exc)) from exc
+
+
+async def _blame(frames: Frames, segment: Sequence[SystemDescriptor], start: DataFrame) -> None:
+    """Run a failed query of several processors again, collecting behind each, to name the one at fault."""
+    if len(segment) == 1:
+        return
+    df = start
+    for system in segment:
+        returned = await frames.call(system, df)
+        extended = _extended(frames, df, returned)
+        if extended is None:
+            return
+        df, output = await frames.collected(system, extended)
+        _checked(frames, system, output)
+
+
+def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:
+    """Count the cells whose values a query changed, those of rows that it ended among them."""
+    count = 0
+    for after in (checked.active, checked.inactive):
+        if after is None or after is before:
+            continue
+        rows = np.searchsorted(before.entity_ids, after.entity_ids)
+        is_whole = len(rows) == before.row_count
+        for name in before.archetype.schema.names:
+            array, old = after.array(name), before.array(name)
+            if array is not old:
+                old = old if is_whole else old.take(pa.array(rows))
+                count += int(np.count_nonzero(differing(old, array, None)))
+    return count

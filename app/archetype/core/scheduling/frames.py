@@ -1,0 +1,196 @@
+"""One archetype's frame in one tick: made, handed to processors, collected, and held to its columns."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from archetype.core.context import TickContext, rng_for
+from archetype.core.frame_rows import RowsError
+from archetype.core.processor import AsyncProcessor, accepted_names
+from archetype.core.scheduling.plan import SystemDescriptor
+from archetype.core.scheduling.rights import Rights
+from archetype.core.state import ArchetypeTable, WorldState
+from archetype.errors import ProcessorError, TickFailedError
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["Frames", "GroupFrames", "said"]
+
+
+class GroupFrames:
+    """The frames of a group's state, each made once for all processors that see the same components."""
+
+    def __init__(self, state: WorldState, context: TickContext) -> None:
+        self.state = state
+        self.context = context
+        self._frames: dict[tuple[bytes, bytes], Frames] = {}
+
+    def of(self, table: ArchetypeTable, rights: Rights) -> Frames:
+        """Give a table as a processor with these rights sees it."""
+        shown = _readable(table, rights)
+        key = (table.archetype.archetype_id, shown.archetype.archetype_id)
+        frames = self._frames.get(key)
+        if frames is None:
+            frames = self._frames[key] = Frames(table, self.context, shown)
+        return frames
+
+
+class Frames:
+    """Gives processors a table as a frame; `shown` is the table with the components that they may read."""
+
+    def __init__(
+        self, table: ArchetypeTable, context: TickContext, shown: ArchetypeTable | None = None
+    ) -> None:
+        self.table = table
+        self.shown = table if shown is None else shown
+        self.names = ["entity_id", "is_active", *self.shown.archetype.schema.names]
+        self._context = context
+
+    @functools.cached_property
+    def first(self) -> DataFrame:
+        """The frame of the table's rows, all of them active."""
+        import daft  # noqa: PLC0415
+
+        return self._with_constants(daft.from_arrow(self.shown.rows), is_active=True)
+
+    @functools.cached_property
+    def _dtypes(self) -> dict[str, Any]:
+        return {column.name: column.dtype for column in self.first.schema()}
+
+    async def call(self, system: SystemDescriptor, df: DataFrame) -> DataFrame | Mapping[str, Any]:
+        """Let a processor extend a frame, or give values for columns of it.
+
+        Raises ProcessorError if it raises, or returns neither, and AccessViolationError if it names a column
+        that is hidden from it.
+        """
+        from daft import DataFrame  # noqa: PLC0415
+
+        process = cast("AsyncProcessor", system.processor).process
+        try:
+            returned: Any = process(df, **self._keywords(system))
+            if inspect.isawaitable(returned):
+                returned = await returned
+        except Exception as exc:
+            self._require_readable(system, exc)
+            raise self.error(system, f"raised {said(exc)}") from exc
+        if isinstance(returned, DataFrame):
+            return returned if returned is df else self._conformed(system, returned)
+        if isinstance(returned, Mapping):
+            return cast("Mapping[str, Any]", returned)
+        raise self.error(
+            system,
+            f"returned {type(returned).__name__}, not a Daft DataFrame nor a mapping of columns; end "
+            "process() with `return df`",
+        )
+
+    async def collected(self, system: SystemDescriptor, df: DataFrame) -> tuple[DataFrame, pa.Table]:
+        """Run a frame's query off the event loop; give the frame that goes on from there, and its rows."""
+        try:
+            return await asyncio.to_thread(self._collect, df)
+        except Exception as exc:
+            self._require_readable(system, exc)
+            raise self.error(system, said(exc)) from exc
+
+    def has_dtypes(self, df: DataFrame) -> bool:
+        """Say whether a frame has exactly this one's columns and types."""
+        return {column.name: column.dtype for column in df.schema()} == self._dtypes
+
+    def error(self, system: SystemDescriptor, what: str) -> ProcessorError:
+        """Give the error that says what a processor did wrong, where and when."""
+        name = self.table.archetype.name
+        return ProcessorError(
+            f"Processor {system.name} failed on {name} at tick {self._context.tick}: {what}. "
+            "Nothing of this tick was kept; mend the processor and step again.",
+            processor=system.name,
+            archetype=name,
+            tick=self._context.tick,
+        )
+
+    def _with_constants(self, df: DataFrame, *, is_active: bool) -> DataFrame:
+        from daft import lit  # noqa: PLC0415
+
+        constants = {
+            "world_id": lit(str(self._context.world_id)),
+            "run_id": lit(str(self._context.run_id)),
+            "tick": lit(self._context.tick),
+        }
+        return df.with_columns(constants | ({"is_active": lit(True)} if is_active else {}))  # noqa: FBT003
+
+    def _keywords(self, system: SystemDescriptor) -> dict[str, Any]:
+        context = self._context
+        offered: dict[str, Any] = {
+            **context.inputs,
+            "tick": context.tick,
+            "world_id": context.world_id,
+            "run_id": context.run_id,
+            "resources": context.resources,
+            "debug": context.debug,
+        }
+        names = accepted_names(cast("Callable[..., Any]", type(system.processor).process))  # type: ignore[attr-defined]
+        if names is None or "rng" in names:
+            offered["rng"] = rng_for(
+                context, system.processor.processor_name(), system.ordinal, self.table.archetype.archetype_id
+            )
+        return offered if names is None else {name: offered[name] for name in names if name in offered}
+
+    def _conformed(self, system: SystemDescriptor, df: DataFrame) -> DataFrame:
+        if self.has_dtypes(df):
+            return df
+        have = {column.name: column.dtype for column in df.schema()}
+        for name in have:
+            if name not in self._dtypes:
+                raise self.error(system, f"added the column {name!r}; a frame keeps its archetype's columns")
+        for name in self.names:
+            if name not in have:
+                raise self.error(system, f"dropped the column {name!r}; return every column it was given")
+        for name, dtype in have.items():
+            if dtype != self._dtypes[name]:
+                raise self.error(
+                    system,
+                    f"changed {name!r} from {self._dtypes[name]} to {dtype}; cast it back before returning",
+                )
+        return self._with_constants(df, is_active=False)
+
+    def _collect(self, df: DataFrame) -> tuple[DataFrame, pa.Table]:
+        from daft import col  # noqa: PLC0415
+
+        collected = df.select(*[col(name) for name in self.names]).collect()
+        return self._with_constants(collected, is_active=False), collected.to_arrow()
+
+    def _require_readable(self, system: SystemDescriptor, exc: Exception) -> None:
+        """Raise AccessViolationError if a query failed for a column that is hidden from its processor."""
+        if isinstance(exc, TickFailedError) or self.shown is self.table:
+            return
+        hidden = set(self.table.archetype.components) - set(self.shown.archetype.components)
+        named = set(re.findall(r"\w+", str(exc)))
+        for component in sorted(hidden):
+            if any(column.name in named for column in self.table.archetype.component_fields(component)):
+                system.rights.require_read(system.name, component)
+
+
+def _readable(table: ArchetypeTable, rights: Rights) -> ArchetypeTable:
+    hidden = [name for name in table.archetype.components if not rights.may_read(name)]
+    if not hidden:
+        return table
+    archetype = table.archetype.without_components(hidden)
+    arrays = [table.array(name) for name in archetype.table_schema.names]
+    return ArchetypeTable.from_arrays(archetype, arrays)
+
+
+def said(exc: BaseException) -> str:
+    """Give an exception as a clause of a sentence, with what caused it in the first place."""
+    if isinstance(exc, RowsError):
+        return f"its output {exc}"
+    text = f"{type(exc).__name__}: {exc}"
+    root = exc
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return text if root is exc else f"{text} (because of {type(root).__name__}: {root})"
