@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import diffs, history, processes, verification, worlds
+from bench import diffs, history, processes, scheduling, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -29,7 +29,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "server": processes.server,
     "http": processes.http,
 }
-ONCE: dict[str, Measurement] = {"imports": processes.imports}
+ONCE: dict[str, Measurement] = {"imports": processes.imports, "scheduling": scheduling.scheduling}
 
 
 def main() -> int:

@@ -13,7 +13,16 @@ from archetype.store.append import NewCommand
 from archetype.store.database import Database
 from archetype.store.worlds import NewWorld, create
 
-VIEWS = {"command_log", "audit_trail", "world_tree", "tick_log", "storage_use"}
+VIEWS = {
+    "command_log",
+    "audit_trail",
+    "world_tree",
+    "tick_log",
+    "storage_use",
+    "lineage",
+    "executions",
+    "conflicts",
+}
 APPEND_ONLY = ["events", "ticks", "programs", "archetypes"]
 
 
