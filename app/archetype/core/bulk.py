@@ -78,14 +78,7 @@ def _component_columns(
         columns[layout.prefix] = pa.array(present)
         order = np.cumsum(present) - 1
         positions = pa.array(order, mask=~present)
-    for name, column, convert in layout.to_arrow:
-        plain = [component.__dict__[name] for component in values]
-        try:
-            array = pa.array(
-                plain if convert is None else map(convert, plain), layout.prefixed_schema.field(column).type
-            )
-        except (pa.ArrowException, OverflowError) as exc:
-            raise InvalidInputError(f"{column}: {exc}", faults=[FieldFault(column, str(exc))]) from exc
+    for column, array in layout.columns_of(values).items():
         columns[column] = array if positions is None else array.take(positions)
     return columns
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
 
-__all__ = ["OPERATIONS", "Combinable", "Combine", "Delta", "Operation"]
+import pyarrow as pa
+
+__all__ = ["OPERATIONS", "Combinable", "Combine", "Delta", "Operation", "combines", "fits", "is_number"]
 
 T = TypeVar("T")
 
@@ -64,3 +66,25 @@ class Delta(Generic[T]):
 def combines(kind: type[Any]) -> bool:
     """Say whether a component class defines `__combine__`."""
     return callable(getattr(kind, "__combine__", None))
+
+
+def is_number(arrow: pa.DataType) -> bool:
+    """Say whether values of this type can be summed."""
+    return bool(pa.types.is_integer(arrow) or pa.types.is_floating(arrow))
+
+
+def fits(operation: Operation, arrow: pa.DataType) -> bool:
+    """Say whether an operation can combine values of this type."""
+    match operation:
+        case "sum" | "prod":
+            return is_number(arrow)
+        case "min" | "max":
+            return is_number(arrow) or bool(pa.types.is_string(arrow) or pa.types.is_timestamp(arrow))
+        case "any" | "all":
+            return bool(pa.types.is_boolean(arrow))
+        case "append":
+            return bool(pa.types.is_list(arrow))
+        case "union":
+            return bool(pa.types.is_list(arrow)) and not pa.types.is_nested(arrow.value_type)
+        case "first" | "last":
+            return True

@@ -11,7 +11,7 @@ becomes the columns `position__x` and `position__y`, and the payload
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, PydanticUserError
@@ -26,7 +26,12 @@ class Component(BaseModel):
 
     Field types must be ones a column can hold (`arrow_types.arrow_type`); the class definition is
     refused otherwise. A naive datetime means UTC. Unknown fields are refused.
+
+    `merge_unit` says what processors that run together write apart from each other: each field by itself, or
+    the component as a whole, as it also is where the class defines `__combine__`.
     """
+
+    merge_unit: ClassVar[Literal["field", "component"]] = "field"
 
     model_config = ConfigDict(
         extra="forbid",
@@ -51,6 +56,10 @@ class Component(BaseModel):
         if "type" in cls.model_fields:
             raise ComponentError(
                 f"{type_path(cls)}: a field cannot be called 'type'; payloads use it for the class name."
+            )
+        if cls.merge_unit not in {"field", "component"}:
+            raise ComponentError(
+                f"{type_path(cls)}: merge_unit is 'field' or 'component', not {cls.merge_unit!r}."
             )
         cls._layout_cache = None
         if cls.__pydantic_complete__:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,20 +12,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, SchemaValidator, core_schema, to_json
 
-from archetype.core.arrow_types import arrow_type, field_annotation
+from archetype.core.arrow_types import arrow_type, field_annotation, optional_inner
+from archetype.core.combine import Combine, Operation, combines, fits
 from archetype.core.values import Codec, Convert, codec_of
-from archetype.errors import ComponentError, FieldFault
+from archetype.errors import ComponentError, FieldFault, InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
 class FieldLayout:
-    """One field: its column in a table, and the codec of its values."""
+    """One field: its column in a table, the codec of its values, and how several writes of it combine."""
 
     name: str
     column: str
     codec: Codec
     arrow: pa.Field
     info: FieldInfo
+    operation: Operation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,21 @@ class Layout:
             raise component_error(self.type_name, faults)
         return fields
 
+    def columns_of(self, components: Sequence[Any]) -> dict[str, pa.Array]:
+        """Give the columns of some components of this class, in their order.
+
+        Raises InvalidInputError on a value that its column cannot hold.
+        """
+        columns: dict[str, pa.Array] = {}
+        for name, column, convert in self.to_arrow:
+            plain = [component.__dict__[name] for component in components]
+            values = plain if convert is None else map(convert, plain)
+            try:
+                columns[column] = pa.array(values, self.prefixed_schema.field(column).type)
+            except (pa.ArrowException, OverflowError) as exc:
+                raise InvalidInputError(f"{column}: {exc}", faults=[FieldFault(column, str(exc))]) from exc
+        return columns
+
 
 def layout_of(cls: type[BaseModel]) -> Layout:
     """Work out the layout of a component class; raises ComponentError on a field no column can hold."""
@@ -69,7 +87,8 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         annotation = field_annotation(info)
         arrow, nullable = arrow_type(annotation, f"{type_name}.{name}")
         field = pa.field(prefix + name, arrow, nullable=nullable)
-        fields.append(FieldLayout(name, field.name, codec_of(annotation), field, info))
+        operation = _operation_of(cls, name, info, arrow)
+        fields.append(FieldLayout(name, field.name, codec_of(annotation), field, info, operation))
     return Layout(
         type_name=type_name,
         prefix=prefix,
@@ -82,6 +101,36 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         whole=cast("SchemaValidator", cls.__pydantic_validator__),
         partial=_partial_validator(cls),
     )
+
+
+def _operation_of(cls: type[BaseModel], name: str, info: FieldInfo, arrow: pa.DataType) -> Operation | None:
+    """Give the operation that a field is marked with; raises ComponentError if it cannot be meant."""
+    mark = _combine_mark(info)
+    if mark is None:
+        return None
+    where, operation = f"{cls.__name__}.{name}", mark.operation
+    if combines(cls):
+        raise ComponentError(
+            f"{where} is marked {operation!r}, but {cls.__name__} defines __combine__. Keep one of them."
+        )
+    if getattr(cls, "merge_unit", "field") == "component":
+        raise ComponentError(
+            f"{where} is marked {operation!r}, but merge_unit = 'component' lets no field combine by "
+            "itself. Keep one of them."
+        )
+    if not fits(operation, arrow):
+        raise ComponentError(f"{where} is {arrow}, whose values cannot be combined by {operation!r}.")
+    return operation
+
+
+def _combine_mark(info: FieldInfo) -> Combine | None:
+    """Find the mark on a field, or on the T of its Optional[T]."""
+    marks = list(info.metadata)
+    inner = optional_inner(info.annotation)
+    while typing.get_origin(inner) is typing.Annotated:
+        inner, *inside = typing.get_args(inner)
+        marks.extend(inside)
+    return next((mark for mark in marks if isinstance(mark, Combine)), None)
 
 
 def _partial_validator(cls: type[BaseModel]) -> SchemaValidator:
