@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from archetype.core.archetype import Archetype
 from archetype.core.context import TickContext, rng_for
 from archetype.core.frame_rows import CheckedRows, RowsError, check_rows
+from archetype.core.gather import gather_or_cancel
 from archetype.core.processor import AsyncProcessor, accepted_names
 from archetype.core.state import ArchetypeTable, WorldState
 from archetype.errors import ProcessorError
@@ -70,7 +71,7 @@ async def run_processors(
     if not chains:
         return ProcessedTick(state, {})
     configure_daft()
-    outcomes = await _all_or_first_error([chain.run for chain in chains])
+    outcomes = await gather_or_cancel([chain.run for chain in chains])
     changed: list[ArchetypeTable] = []
     tombstones: dict[bytes, ArchetypeTable] = {}
     for chain, outcome in zip(chains, outcomes, strict=True):
@@ -80,19 +81,6 @@ async def run_processors(
         if outcome.inactive is not None:
             tombstones[archetype.archetype_id] = outcome.inactive
     return ProcessedTick(state.replace(changed), tombstones)
-
-
-async def _all_or_first_error(runs: Sequence[Callable[[], Any]]) -> list[CheckedRows]:
-    if len(runs) == 1:
-        return [await runs[0]()]
-    tasks = [asyncio.ensure_future(run()) for run in runs]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 @dataclass(frozen=True)
