@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, Self, cast
 
 from archetype.core.recorded import bound_parameters
 from archetype.core.scheduling.plan import ExecutionGroup, ExecutionPlan, PlanContext, SystemDescriptor
-from archetype.errors import PlanError
+from archetype.errors import InvalidInputError, PlanError
 
 __all__ = [
     "ALL_DECLARATIONS",
@@ -21,6 +21,7 @@ __all__ = [
     "SingleGroupBuilder",
     "alone_first",
     "honours_of",
+    "is_builder",
     "kept_parameters",
     "plan_of",
 ]
@@ -53,6 +54,11 @@ class ExecutionGroupBuilder(Protocol):
         its own. Groups run in the order given; inside a group order has no meaning.
         """
         ...
+
+
+def is_builder(value: object) -> bool:
+    """Tell whether a value can build, and is no class."""
+    return callable(getattr(value, "build", None)) and not isinstance(value, type)
 
 
 def kept_parameters(builder: ExecutionGroupBuilder) -> dict[str, Any] | None:
@@ -163,10 +169,14 @@ class PriorityGroupBuilder(ExecutionGroupBuilder):
 class FrequencyGroupBuilder(ExecutionGroupBuilder):
     """Leaves out who is not due, t % every == offset; `inner`, by default by priority, orders the others.
 
-    Raises PlanError on a processor that is never due: its offset must lie in [0, every).
+    Raises InvalidInputError if `inner` is no builder; in building, PlanError on a processor that is never
+    due: its offset must lie in [0, every).
     """
 
     inner: ExecutionGroupBuilder | None = None
+
+    def __post_init__(self) -> None:
+        _require_builder(type(self).__name__, self.inner)
 
     @property
     def honours(self) -> frozenset[str]:
@@ -191,9 +201,15 @@ class FrequencyGroupBuilder(ExecutionGroupBuilder):
 
 @dataclass(frozen=True)
 class ConditionGroupBuilder(ExecutionGroupBuilder):
-    """The groups of `inner`, by default by priority, in which only those run whose condition then holds."""
+    """The groups of `inner`, by default by priority, in which only those run whose condition then holds.
+
+    Raises InvalidInputError if `inner` is no builder.
+    """
 
     inner: ExecutionGroupBuilder | None = None
+
+    def __post_init__(self) -> None:
+        _require_builder(type(self).__name__, self.inner)
 
     @property
     def honours(self) -> frozenset[str]:
@@ -209,3 +225,8 @@ class ConditionGroupBuilder(ExecutionGroupBuilder):
 
 def _inner(builder: ExecutionGroupBuilder | None) -> ExecutionGroupBuilder:
     return PriorityGroupBuilder() if builder is None else builder
+
+
+def _require_builder(owner: str, inner: object) -> None:
+    if inner is not None and not is_builder(inner):
+        raise InvalidInputError(f"The inner builder of {owner} is an instance with build(), not {inner!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from archetype.core.scheduling.builders import ExecutionGroupBuilder, honours_of, plan_of
 from archetype.core.scheduling.plan import ExecutionGroup, ExecutionPlan, PlanContext, SystemDescriptor
@@ -69,21 +70,18 @@ def _declared(system: SystemDescriptor) -> Iterator[tuple[str, str]]:
 
 def _refuse_other_systems(builder: str, plan: ExecutionPlan, systems: Sequence[SystemDescriptor]) -> None:
     """Refuse a plan that is no partition of the systems."""
-    planned = [system for group in plan.groups for system in group.systems]
+    planned: list[Any] = [system for group in plan.groups for system in group.systems]
     planned += plan.not_due
-    if len(planned) == len(systems) and set(planned) == set(systems):
-        return
     known = frozenset(systems)
-    unknown = [system for system in planned if system not in known]
+    unknown = [each for each in planned if not isinstance(each, SystemDescriptor) or each not in known]
     if unknown:
-        raise _error(
-            builder, "holds what it was not given", unknown, "plan only the systems that it is given"
-        )
+        raise _error(builder, "holds what it was not given,", unknown, "plan only what it is given")
+    if len(planned) == len(known) == len(set(planned)):
+        return
     repeated = [system for system, count in Counter(planned).items() if count > 1]
     if repeated:
         raise _error(builder, "repeats", repeated, "put each into one group, or into not_due")
-    missing = known.difference(planned)
-    dropped = [system for system in systems if system in missing]
+    dropped = sorted(known.difference(planned), key=_index)
     raise _error(builder, "drops", dropped, "put each into a group, or into not_due")
 
 

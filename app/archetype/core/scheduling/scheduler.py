@@ -12,6 +12,7 @@ from archetype.core.recorded import build_recorded, class_fingerprint
 from archetype.core.scheduling.builders import (
     ExecutionGroupBuilder,
     PriorityGroupBuilder,
+    is_builder,
     kept_parameters,
 )
 from archetype.core.scheduling.policy import SchedulerConfig
@@ -117,10 +118,6 @@ def _settings(config: Any, builder: Any) -> SchedulerSettings:
     return SchedulerSettings(**dict(config), group_builder=recorded)
 
 
-def _is_builder(value: Any) -> bool:
-    return callable(getattr(value, "build", None)) and not isinstance(value, type)
-
-
 def _recorded(builder: Any) -> dict[str, Any]:
     """Give the form in which a builder is recorded."""
     kind: type[Any] = type(builder)
@@ -132,7 +129,7 @@ def _recorded(builder: Any) -> dict[str, Any]:
             f"{kind.__name__} cannot be a group builder: it must have build(systems, context), and stand "
             "at the top level of a module, where it is found again by its name."
         )
-    parameters = map_parts(_parameters(builder), _is_builder, _recorded)
+    parameters = map_parts(_parameters(builder), is_builder, _recorded)
     try:
         settings = BuilderSettings(**named, parameters=parameters)  # pyright: ignore[reportArgumentType]
     except ValidationError as exc:

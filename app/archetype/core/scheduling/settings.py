@@ -125,6 +125,8 @@ class BuilderSettings(BaseModel):
     def _with_fingerprint(cls, data: Any) -> Any:
         """Take a plain name, and look up a class whose code is not told."""
         form: Any = {"name": data} if isinstance(data, str) else data
+        if not isinstance(form, (Mapping, BuilderSettings)):
+            raise PydanticCustomError("group_builder", "must be a builder's name, or an object with its name")
         if not isinstance(form, Mapping) or not isinstance(form.get("name"), str):
             return form
         name: str = form["name"]
