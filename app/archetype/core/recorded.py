@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from archetype.core.registry import type_path
 from archetype.errors import InvalidInputError
+
+T = TypeVar("T")
 
 
 class Recorded:
@@ -26,19 +30,13 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep the constructor's arguments by name, defaults included."""
         self = super().__new__(cls)
-        object.__setattr__(self, "parameters", _bound_parameters(cls, args, kwargs))
+        object.__setattr__(self, "parameters", bound_parameters(cls, args, kwargs))
         return self
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         """Build an instance; InvalidInputError if the parameters do not fit the constructor."""
-        args, kwargs = _constructor_arguments(cls, parameters)
-        try:
-            return cls(*args, **kwargs)
-        except (TypeError, ValueError) as exc:
-            raise InvalidInputError(
-                f"{cls.__name__} cannot be built from its parameters {sorted(parameters)}: {exc}"
-            ) from exc
+        return build_recorded(cls, parameters)
 
     @classmethod
     def source_fingerprint(cls) -> str:
@@ -62,7 +60,32 @@ class Recorded:
         return digest.hexdigest()
 
 
-def _signature(cls: type[Recorded]) -> inspect.Signature:
+def build_recorded(cls: type[T], parameters: Mapping[str, Any]) -> T:
+    """Build an instance of any class; InvalidInputError if the parameters do not fit its constructor."""
+    args, kwargs = _constructor_arguments(cls, parameters)
+    try:
+        return cls(*args, **kwargs)
+    except (TypeError, ValueError) as exc:
+        raise InvalidInputError(
+            f"{cls.__name__} cannot be built from its parameters {sorted(parameters)}: {exc}"
+        ) from exc
+
+
+@functools.cache
+def class_fingerprint(cls: type[Any]) -> str:
+    """Give the SHA-256, in hex, of any class's source, its bases included.
+
+    What Python and this package themselves bring is not counted. It is taken once a class.
+    """
+    digest = hashlib.sha256(source_bytes(cls))
+    for kind in cls.__mro__[1:]:
+        is_python = kind.__module__.partition(".")[0] in sys.stdlib_module_names
+        if not is_python and not kind.__module__.startswith("archetype.core."):
+            digest.update(source_bytes(kind))
+    return digest.hexdigest()
+
+
+def _signature(cls: type[Any]) -> inspect.Signature:
     init = cast("Callable[..., Any]", cls.__init__)
     if init is object.__init__:
         return inspect.Signature()
@@ -71,7 +94,8 @@ def _signature(cls: type[Recorded]) -> inspect.Signature:
     return inspect.Signature(rest)
 
 
-def _bound_parameters(cls: type[Recorded], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def bound_parameters(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Give a constructor's arguments by name, defaults included; none where they do not fit."""
     try:
         bound = _signature(cls).bind(*args, **kwargs)
     except TypeError:
@@ -81,9 +105,7 @@ def _bound_parameters(cls: type[Recorded], args: tuple[Any, ...], kwargs: dict[s
     return dict(bound.arguments)
 
 
-def _constructor_arguments(
-    cls: type[Recorded], parameters: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
+def _constructor_arguments(cls: type[Any], parameters: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     known = _signature(cls).parameters
     unknown = sorted(set(parameters) - set(known))
     if unknown:

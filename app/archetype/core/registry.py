@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import weakref
 from pathlib import Path
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from archetype.errors import ComponentError
 
@@ -85,8 +86,29 @@ def module_name(cls: type[object]) -> str:
     A script's own is `__main__` only to itself: to others it is the file's name, so a script that is imported
     beside being run does not have two classes of each name.
     """
-    if cls.__module__ != "__main__":
-        return cls.__module__
+    return _main_name() if cls.__module__ == "__main__" else cls.__module__
+
+
+def loaded_class(path: str) -> type[Any] | None:
+    """Give the class of that full name, as `type_path` spells it, or None; nothing is imported for it."""
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        for module in _loaded_modules(".".join(parts[:cut])):
+            found: object = module
+            for part in parts[cut:]:
+                found = vars(found).get(part) if isinstance(found, (type, ModuleType)) else None
+            if isinstance(found, type):
+                return found
+    return None
+
+
+def _loaded_modules(name: str) -> list[ModuleType]:
+    """Give the modules that go by that name, a script's own before the one that is imported beside it."""
+    names = ["__main__", name] if name == _main_name() else [name]
+    return [sys.modules[each] for each in names if each in sys.modules]
+
+
+def _main_name() -> str:
     main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if spec is not None:
