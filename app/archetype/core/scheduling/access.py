@@ -195,11 +195,11 @@ class Access:
 
     def __setitem__(self, key: tuple[int, type[C]], value: C | Delta[C]) -> None:
         entity_id, kind = _pair(key)
-        written = _component_of(value)
-        if type(written) is not kind:
+        given = type(value.value) if isinstance(value, Delta) else type(value)
+        if given is not kind:
             raise TypeError(
                 f"access[entity_id, {getattr(kind, '__name__', kind)}] of {self._name} was given a "
-                f"{type(written).__name__}. Write it under its own type, or use access.update."
+                f"{given.__name__}. Write it under its own type, or use access.update."
             )
         self._write(entity_id, value)
 
@@ -228,7 +228,7 @@ class Access:
 
         Raises InvalidInputError if two components have one type, and ComponentError if two have one prefix.
         """
-        kinds = [type(_component(each)) for each in components]
+        kinds = [type(each) for each in components]
         for kind in kinds:
             self._writes(kind)
         if not kinds:
@@ -262,7 +262,7 @@ class Access:
 
         Raises StateConflictError if several entities have one.
         """
-        only = self._only(self._writes(type(_component(value))))
+        only = self._only(self._writes(type(value)))
         if only is None:
             return self.spawn(value)
         self._write(only, value)
@@ -284,14 +284,15 @@ class Access:
         return found[0] if found else None
 
     def _write(self, entity_id: int, value: Component | Delta[Any]) -> None:
-        written = _component_of(value)
-        self._writes(type(written))
+        is_delta = isinstance(value, Delta)
+        written: Any = value.value if is_delta else value
+        name = self._writes(type(written))
         kept = copied(written)
-        if written is value:
-            self._view.write(entity_id, kept)
-        else:
+        if is_delta:
             self._view.require(entity_id)
-        self.operations.append(Write(entity_id, kept, written is not value))
+        else:
+            self._view.write(entity_id, name, kept)
+        self.operations.append(Write(entity_id, kept, is_delta))
 
     def _reads(self, kind: type[Component]) -> str:
         name = self._readable.get(kind)
@@ -327,17 +328,8 @@ def _pair(key: Any) -> tuple[int, Any]:
         ) from None
 
 
-def _component_of(value: Any) -> Component:
-    return _component(value.value if isinstance(value, Delta) else value)
-
-
-def _component(value: Any) -> Component:
-    if not isinstance(value, Component):
-        raise TypeError(f"Expected a component, not {type(value).__name__}.")
-    return value
-
-
 def _component_name(kind: Any) -> str:
     if not isinstance(kind, type) or not issubclass(kind, Component) or kind is Component:
-        raise TypeError(f"Expected a component class, not {kind!r}.")
+        what = kind.__name__ if isinstance(kind, type) else repr(kind)
+        raise TypeError(f"Expected a component of a class of its own, or such a class; not {what}.")
     return kind.__name__

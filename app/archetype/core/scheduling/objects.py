@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -33,10 +33,14 @@ class ComponentReader(Generic[C]):
         self._make = layout.make
         self._columns = [(name, table.array(column), convert) for name, column, convert in layout.from_arrow]
 
-    def read(self, rows: Int64s | None = None) -> list[C]:
-        """Give the components of all rows, or of those at some indices, in that order."""
+    def read(self, rows: Int64s | None = None) -> Iterator[C]:
+        """Give the components of all rows, or of those at some indices, in that order.
+
+        Values are read here and now, and each object is made when it is reached: most die young.
+        """
         if not self._columns:
-            return [self._make({}) for _ in range(self._table.row_count if rows is None else len(rows))]
+            row_count = self._table.row_count if rows is None else len(rows)
+            return (self._make({}) for _ in range(row_count))
         taken = None if rows is None else pa.array(rows)
         columns: list[list[Any]] = []
         for name, array, convert in self._columns:
@@ -44,7 +48,7 @@ class ComponentReader(Generic[C]):
             columns.append(plain if convert is None else self._converted(name, plain, convert))
         names = [name for name, _, _ in self._columns]
         make = self._make
-        return [make(dict(zip(names, values, strict=False))) for values in zip(*columns, strict=True)]
+        return (make(dict(zip(names, values, strict=False))) for values in zip(*columns, strict=True))
 
     def read_one(self, row: int) -> C:
         """Give the component of one row."""

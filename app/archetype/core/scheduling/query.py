@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
 from archetype.core.component import Component
 from archetype.core.scheduling.objects import copied
-from archetype.core.scheduling.view import Selection, View
+from archetype.core.scheduling.view import Part, Selection, View
 
 __all__ = ["QueryResult"]
 
@@ -54,22 +55,23 @@ class QueryResult(Generic[Row_co]):
         """Give the entity ids, in the order of iteration."""
         return self._entities.copy()
 
-    def _column(self, kind: type[Component]) -> list[Any]:
-        selection = self._selection
-        own = selection.written.get(kind.__name__, {})
-        column: list[Any] = []
-        for part in selection.parts:
-            made = self._view.reader(part.table, kind).read(part.rows)
-            if own:
-                ids = part.entity_ids.tolist()
-                made = [
-                    copied(own[each]) if each in own else stored
-                    for each, stored in zip(ids, made, strict=True)
-                ]
-            column += made
-        column += [
+    def _column(self, kind: type[Component]) -> Iterator[Any]:
+        selection, own = self._selection, self._selection.written.get(kind.__name__, {})
+        pieces = [self._rows(part, kind, own) for part in selection.parts]
+        pieces.append(
             copied(own[each]) if each in own else self._view.stored(each, kind) for each in selection.gained
-        ]
+        )
+        column: Iterator[Any] = chain.from_iterable(pieces)
         if self._order is not None:
-            column = [column[place] for place in self._order.tolist()]
-        return column + [copied(own[each]) for each in selection.spawned]
+            listed = list(column)
+            column = (listed[place] for place in self._order.tolist())
+        return chain(column, (copied(own[each]) for each in selection.spawned))
+
+    def _rows(self, part: Part, kind: type[Component], own: Mapping[int, Component]) -> Iterator[Any]:
+        made = self._view.reader(part.table, kind).read(part.rows)
+        if not own:
+            return made
+        return (
+            copied(own[each]) if each in own else stored
+            for each, stored in zip(part.entity_ids.tolist(), made, strict=True)
+        )

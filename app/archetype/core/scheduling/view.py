@@ -106,14 +106,16 @@ class View:
         """Raise EntityNotFoundError unless an entity is active."""
         self._require(entity_id)
 
-    def write(self, entity_id: int, component: Component) -> None:
-        """Give an active entity a component, in place of one that it has."""
-        name = type(component).__name__
+    def write(self, entity_id: int, name: str, component: Component) -> None:
+        """Give an active entity a component of that name, in place of one that it has."""
         if name not in self._require(entity_id):
             self._gained.setdefault(name, set()).add(entity_id)
         elif name in self._removed:
             self._removed[name].discard(entity_id)
-        self._written.setdefault(name, {})[entity_id] = component
+        own = self._written.get(name)
+        if own is None:
+            own = self._written[name] = {}
+        own[entity_id] = component
 
     def remove(self, entity_id: int, name: str) -> None:
         """Take a component from an active entity; one that is not there is passed over."""
@@ -125,7 +127,7 @@ class View:
         """Begin an entity, under an id that no other has."""
         self._spawned[entity_id] = None
         for component in components:
-            self.write(entity_id, component)
+            self.write(entity_id, type(component).__name__, component)
 
     def end(self, entity_id: int) -> None:
         """End an active entity."""
@@ -167,11 +169,11 @@ class View:
 
     def _find(self, entity_id: int) -> tuple[int, int] | None:
         """Find the table and the row of an entity of the state, first where the last one was."""
-        near = self._near
         if self._tables:
-            row = bisect_left(self._ids[near], entity_id)
-            if row < len(self._ids[near]) and self._ids[near][row] == entity_id:
-                return near, row
+            ids = self._ids[self._near]
+            row = bisect_left(ids, entity_id)
+            if row < len(ids) and ids[row] == entity_id:
+                return self._near, row
         for index, ids in enumerate(self._ids):
             row = bisect_left(ids, entity_id)
             if row < len(ids) and ids[row] == entity_id:
