@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -205,5 +205,8 @@ async def _duration_s(
     state: WorldState, processors: Sequence[Processor], scheduler: SimpleScheduler | None, *, repeat: int
 ) -> float:
     given = () if scheduler is None else (scheduler,)
-    work: Callable[[], Awaitable[Any]] = lambda: run_processors(state, processors, _context(), *given)
+
+    def work() -> Awaitable[Any]:
+        return run_processors(state, processors, _context(), *given)
+
     return await timed_async(work, repeat=repeat, warm_up=2)

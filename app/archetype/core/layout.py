@@ -14,7 +14,8 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, core_sche
 
 from archetype.core.arrow_types import arrow_type, field_annotation, optional_inner
 from archetype.core.combine import Combine, Operation, combines, fits
-from archetype.core.values import Codec, Convert, codec_of
+from archetype.core.instances import Make, copier_of, maker_of
+from archetype.core.values import Codec, Convert, codec_of, holds_enums
 from archetype.errors import ComponentError, FieldFault, InvalidInputError
 
 
@@ -32,7 +33,10 @@ class FieldLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A component class as columns: field order is the class's order."""
+    """A component class as columns: field order is the class's order.
+
+    `make` makes a component of its values; `copy` makes of one another that shares nothing with it.
+    """
 
     type_name: str
     prefix: str
@@ -42,6 +46,9 @@ class Layout:
     to_json: tuple[tuple[str, Convert | None], ...]
     to_arrow: tuple[tuple[str, str, Convert | None], ...]
     from_json: Mapping[str, tuple[str, Convert | None]]
+    from_arrow: tuple[tuple[str, str, Convert | None], ...]
+    make: Make
+    copy: Convert
     whole: SchemaValidator
     partial: SchemaValidator
 
@@ -82,13 +89,15 @@ class Layout:
 def layout_of(cls: type[BaseModel]) -> Layout:
     """Work out the layout of a component class; raises ComponentError on a field no column can hold."""
     type_name, prefix = cls.__name__, f"{cls.__name__.lower()}__"
+    keeps_enums = holds_enums(cls)
     fields: list[FieldLayout] = []
     for name, info in cls.model_fields.items():
         annotation = field_annotation(info)
         arrow, nullable = arrow_type(annotation, f"{type_name}.{name}")
         field = pa.field(prefix + name, arrow, nullable=nullable)
+        codec = codec_of(annotation, keeps_enums=keeps_enums)
         operation = _operation_of(cls, name, info, arrow)
-        fields.append(FieldLayout(name, field.name, codec_of(annotation), field, info, operation))
+        fields.append(FieldLayout(name, field.name, codec, field, info, operation))
     return Layout(
         type_name=type_name,
         prefix=prefix,
@@ -98,6 +107,9 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         to_json=tuple((field.name, field.codec.to_json) for field in fields),
         to_arrow=tuple((field.name, field.column, field.codec.to_arrow) for field in fields),
         from_json={field.name: (field.column, field.codec.from_json) for field in fields},
+        from_arrow=tuple((field.name, field.column, field.codec.from_arrow) for field in fields),
+        make=maker_of(cls),
+        copy=copier_of(cls, [(each.name, each.codec.copy) for each in fields if each.codec.copy is not None]),
         whole=cast("SchemaValidator", cls.__pydantic_validator__),
         partial=_partial_validator(cls),
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from archetype.core.component import Component
+from archetype.core.declarations import DECLARATIONS, checked_declarations
 from archetype.core.recorded import Recorded
 from archetype.core.registry import TypeRegistry
 from archetype.errors import CodeNotLoadedError
@@ -34,7 +35,8 @@ class Processor(Recorded):
     inputs (it reads a clock, a network, a random source other than `rng`) sets `deterministic = False`.
 
     What it may touch: `reads` and `writes` name component classes. With neither it may touch everything;
-    with `reads` alone it writes nothing; an empty tuple is nothing; what it writes it may read.
+    with `reads` alone it writes nothing; an empty tuple is nothing; what it writes it may read. `Component`
+    itself stands for every component.
 
     When it runs, for the builders that look at it: `depends_on` names processors that must have run before;
     `every` and `offset` let it run in ticks t with t % every == offset; `condition` is called with a
@@ -58,6 +60,9 @@ class Processor(Recorded):
 
     def __init_subclass__(cls, *, is_base: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        declared = {name: inspect.getattr_static(cls, name) for name in DECLARATIONS}
+        for name, value in checked_declarations(cls.__name__, declared).items():
+            setattr(cls, name, value)
         if not is_base:
             Processor._registry.record(cls)
 

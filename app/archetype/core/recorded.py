@@ -129,19 +129,25 @@ def _constructor_arguments(cls: type[Any], parameters: Mapping[str, Any]) -> tup
     return args, kwargs
 
 
-def source_bytes(kind: type[Any]) -> bytes:
-    """Give a class's source text, or what says the same of it where there is none."""
+def source_bytes(code: type[Any] | types.FunctionType) -> bytes:
+    """Give a class's or a function's source text, or what says the same of it where there is none."""
     try:
-        return textwrap.dedent(inspect.getsource(kind)).encode()
+        return textwrap.dedent(inspect.getsource(code)).encode()
     except (OSError, TypeError):
-        parts = [type_path(kind)]
-        for name, value in sorted(vars(kind).items()):
-            function = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else None
-            if isinstance(function, types.FunctionType):
-                parts.append(f"{name}={_code_text(function.__code__)}")
-            elif isinstance(value, (bool, int, float, str, bytes)) and not name.startswith("__"):
-                parts.append(f"{name}={value!r}")
-        return "\n".join(parts).encode()
+        if isinstance(code, types.FunctionType):
+            return f"{code.__module__}.{code.__qualname__}={_code_text(code.__code__)}".encode()
+        return "\n".join(_class_parts(code)).encode()
+
+
+def _class_parts(kind: type[Any]) -> list[str]:
+    parts = [type_path(kind)]
+    for name, value in sorted(vars(kind).items()):
+        function = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else None
+        if isinstance(function, types.FunctionType):
+            parts.append(f"{name}={_code_text(function.__code__)}")
+        elif isinstance(value, (bool, int, float, str, bytes)) and not name.startswith("__"):
+            parts.append(f"{name}={value!r}")
+    return parts
 
 
 def _code_text(code: types.CodeType) -> str:

@@ -13,7 +13,10 @@ __all__ = ["Rights"]
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Components by name that a processor may read and write, None for all; what it writes it may read."""
+    """Components by name that a processor may read and write, None for all; what it writes it may read.
+
+    A declaration that names the class `Component` itself names every component.
+    """
 
     reads: frozenset[str] | None = None
     writes: frozenset[str] | None = None
@@ -25,8 +28,8 @@ class Rights:
         """Give the rights that a declaration grants: all if it names nothing, else only what it names."""
         if reads is None and writes is None:
             return cls()
-        written = frozenset(kind.__name__ for kind in writes or ())
-        return cls(frozenset(kind.__name__ for kind in reads or ()) | written, written)
+        read, written = _granted(reads or ()), _granted(writes or ())
+        return cls(None if read is None or written is None else read | written, written)
 
     @property
     def is_full(self) -> bool:
@@ -50,6 +53,21 @@ class Rights:
         """Raise AccessViolationError unless a component may be written."""
         if not self.may_write(component):
             raise _violation(processor, component, "write", self.writes)
+
+    def require_any_write(self, processor: str, action: str) -> None:
+        """Raise AccessViolationError if nothing may be written; `action` is what that forbids."""
+        if self.writes is not None and not self.writes:
+            raise AccessViolationError(
+                f"Processor {processor} may not {action} an entity: it writes nothing. "
+                "Add a component to writes where it is declared.",
+                processor=processor,
+                component=None,
+                access="write",
+            )
+
+
+def _granted(kinds: Collection[type[Component]]) -> frozenset[str] | None:
+    return None if Component in kinds else frozenset(kind.__name__ for kind in kinds)
 
 
 def _violation(
