@@ -16,17 +16,18 @@ from archetype.core.combine import Combinable, Combine, Delta
 from archetype.core.scheduling.access import Access
 from archetype.core.scheduling.builders import (
     ConditionGroupBuilder,
-    DependencyGroupBuilder,
     ExecutionGroupBuilder,
     FrequencyGroupBuilder,
     PriorityGroupBuilder,
     SequentialGroupBuilder,
     SingleGroupBuilder,
 )
+from archetype.core.scheduling.dependencies import DependencyGroupBuilder
 from archetype.core.scheduling.plan import ExecutionGroup, ExecutionPlan, PlanContext, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy, SchedulerConfig
+from archetype.core.scheduling.results import SystemResult
 from archetype.core.scheduling.scheduler import SequentialScheduler, SimpleScheduler
-from archetype.core.scheduling.system import System, SystemResult, system
+from archetype.core.scheduling.system import System, system
 from archetype.errors import AccessViolationError, ConflictError, PlanError
 
 __all__ = [

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from archetype.core.scheduling.scheduler import SchedulerSettings, SimpleScheduler, settings_of
+from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
+from archetype.core.scheduling.settings import SchedulerSettings
 
 
 class RunConfig(BaseModel):

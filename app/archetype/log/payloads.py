@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from archetype.core.scheduling.scheduler import SchedulerSettings
+from archetype.core.scheduling.settings import SchedulerSettings
 
 __all__ = [
     "MAX_ENTITY_ID",

@@ -14,7 +14,8 @@ from archetype.core.scheduling.executor import plan_tick
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.rules import rule_of
-from archetype.core.scheduling.scheduler import SchedulerSettings, settings_of
+from archetype.core.scheduling.scheduler import settings_of
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService

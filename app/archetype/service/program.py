@@ -11,7 +11,7 @@ from typing import Any
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
 from archetype.core.scheduling.declared import declarations
-from archetype.core.scheduling.scheduler import SchedulerSettings
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash

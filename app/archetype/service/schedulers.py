@@ -6,7 +6,8 @@ import json
 from functools import lru_cache
 
 from archetype.core.scheduling.executor import DEFAULT_SCHEDULER
-from archetype.core.scheduling.scheduler import SchedulerSettings, SimpleScheduler, scheduler_from
+from archetype.core.scheduling.scheduler import SimpleScheduler, scheduler_from
+from archetype.core.scheduling.settings import SchedulerSettings
 
 __all__ = ["build_scheduler", "scheduler_settings"]
 

@@ -17,7 +17,7 @@ from archetype.core.archetype import Archetype
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import Hooks, OnDestroy
 from archetype.core.resources import Resources
-from archetype.core.scheduling.scheduler import SchedulerSettings
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import (
     CommandConflictError,
     FieldFault,

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
-from archetype.core.scheduling.scheduler import SchedulerSettings
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.log.payloads import Seed, Snapshots, WorldName
 from archetype.service.forks import FORKS_MAX
 from archetype.service.worlds import WorldInfo

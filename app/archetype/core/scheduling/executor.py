@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from archetype.core.context import TickContext
 from archetype.core.frame_rows import merged_tombstones
+from archetype.core.gather import gather_or_cancel
 from archetype.core.processor import Processor
 from archetype.core.querying import configure_daft
 from archetype.core.scheduling.access import Access
-from archetype.core.scheduling.attempts import Attempted, run_attempts
-from archetype.core.scheduling.builders import SequentialGroupBuilder, make_plan
+from archetype.core.scheduling.attempts import Attempted, failures_of, run_attempts
+from archetype.core.scheduling.builders import SequentialGroupBuilder
 from archetype.core.scheduling.chain import QueryFigures, run_chain
 from archetype.core.scheduling.fold import Folded, count_spawns, fold_group
 from archetype.core.scheduling.frames import GroupFrames
-from archetype.core.scheduling.gathering import gather_or_cancel
 from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
 from archetype.core.scheduling.plan import (
     ExecutionGroup,
@@ -27,12 +27,14 @@ from archetype.core.scheduling.plan import (
     SystemDescriptor,
     describe,
 )
+from archetype.core.scheduling.planning import make_plan
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.records import Conflict, Execution, IdRange, TickReport
+from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ConflictError, ProcessorError
+from archetype.errors import ArchetypeError, ConflictError, InvalidInputError, ProcessorError, TickFailedError
 
 __all__ = ["DEFAULT_SCHEDULER", "ProcessedTick", "plan_tick", "run_processors"]
 
@@ -57,8 +59,14 @@ def plan_tick(
     """Give the plan of a tick that begins with this state; PlanError if the builder's cannot be run."""
     systems = describe(processors)
     return make_plan(
-        scheduler.group_builder, systems, PlanContext(context.tick, Access.view(state, context), systems)
+        scheduler.group_builder, systems, PlanContext(context.tick, view_of(state, context), systems)
     )
+
+
+def view_of(state: WorldState, context: TickContext) -> Access:
+    """Give a view of a state that writes nothing, for conditions and builders."""
+    reads_all = Rights(writes=frozenset())
+    return Access(state, name="condition", index=0, ordinal=0, rights=reads_all, context=context)
 
 
 async def run_processors(
@@ -205,34 +213,54 @@ class _TickRun:
         condition = system.condition
         if condition is None:
             return True
-        view = Access.view(self.state, self.context)
+        view = view_of(self.state, self.context)
         try:
             return bool(await in_thread(functools.partial(condition, view)))
         except Exception as exc:
-            raise ProcessorError(
-                f"The condition of processor {system.name} failed at tick {self.context.tick}: raised "
-                f"{type(exc).__name__}: {exc}. Nothing of this tick was kept; mend it and step again.",
-                processor=system.name,
-                archetype=None,
-                tick=self.context.tick,
-            ) from exc
+            raise self._failed(system, f"has a condition that raised {type(exc).__name__}: {exc},") from exc
 
     async def _attempt(self, system: SystemDescriptor, frames: GroupFrames) -> Attempted[Ran]:
         policy = _policy(system, self.scheduler)
         if self.context.skipped is not None:
             policy = policy.model_copy(update={"on_exhausted": "fail"})
         once = functools.partial(run_isolated, system, frames, may_wait=policy.is_plain)
-        return await run_attempts(once, policy=policy, slots=self.slots, timers=self.context.timers)
+        try:
+            return await run_attempts(once, policy=policy, slots=self.slots, timers=self.context.timers)
+        except TimeoutError as exc:
+            error = self._failed(system, f"took longer than {policy.timeout} s, each time it was tried,")
+            error.details["attempts"] = [each.to_json() for each in failures_of(exc)]
+            raise error from exc
+        except ArchetypeError as exc:
+            exc.details["attempts"] = [each.to_json() for each in failures_of(exc)]
+            raise
+
+    def _failed(self, system: SystemDescriptor, what: str) -> ProcessorError:
+        return ProcessorError(
+            f"Processor {system.name} {what} at tick {self.context.tick}. "
+            "Nothing of this tick was kept; mend it and step again.",
+            processor=system.name,
+            archetype=None,
+            tick=self.context.tick,
+        )
 
     async def _folded(self, outputs: Sequence[Output]) -> Folded:
         """Fold a group's writes into the state; entities that it spawned get their ids now."""
         if not any(each.columns or each.ended or each.operations for each in outputs):
-            return Folded(self.state)
+            return fold_group(self.state, outputs, 0)
         first_id, spawn_count = 0, count_spawns(outputs)
         if spawn_count:
             first_id = await self.context.reserve_ids(spawn_count)
             self.spawned.append(IdRange(first_id, spawn_count))
-        return await asyncio.to_thread(fold_group, self.state, outputs, first_id)
+        try:
+            return await asyncio.to_thread(fold_group, self.state, outputs, first_id)
+        except InvalidInputError as exc:
+            writers = ", ".join(each.name for each in outputs)
+            raise TickFailedError(
+                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {exc.message} "
+                "Nothing of this tick was kept; mend the processor and step again.",
+                tick=self.context.tick,
+                processors=[each.name for each in outputs],
+            ) from exc
 
     def _end(self, table: ArchetypeTable) -> None:
         key = table.archetype.archetype_id

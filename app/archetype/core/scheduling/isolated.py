@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from archetype.core.context import TickContext
+from archetype.core.gather import gather_or_cancel
 from archetype.core.scheduling.access import Access
 from archetype.core.scheduling.column_writes import (
     ColumnValues,
@@ -21,9 +22,9 @@ from archetype.core.scheduling.column_writes import (
     mapping_writes,
 )
 from archetype.core.scheduling.frames import Frames, GroupFrames, said
-from archetype.core.scheduling.gathering import gather_or_cancel
 from archetype.core.scheduling.plan import SystemDescriptor
-from archetype.core.scheduling.system import System, operations_of
+from archetype.core.scheduling.results import operations_of
+from archetype.core.scheduling.system import System
 from archetype.core.scheduling.writes import ColumnWrite, Output
 from archetype.core.state import Int64s, WorldState
 from archetype.errors import ProcessorError, TickFailedError
@@ -148,7 +149,14 @@ def _output(
 
 async def _run_system(system: SystemDescriptor, state: WorldState, context: TickContext) -> Ran:
     processor = cast("System", system.processor)
-    access = Access.of(state, system, context)
+    access = Access(
+        state,
+        name=system.name,
+        index=system.index,
+        ordinal=system.ordinal,
+        rights=system.rights,
+        context=context,
+    )
     try:
         if processor.is_async:
             returned = await processor.run(access)
@@ -156,12 +164,12 @@ async def _run_system(system: SystemDescriptor, state: WorldState, context: Tick
             returned = await in_thread(functools.partial(processor.run, access))
             if inspect.isawaitable(returned):
                 returned = await returned
-        access.require_no_violation()
         operations = operations_of(access, returned)
     except TickFailedError:
         raise
     except Exception as exc:
-        access.require_no_violation()
+        if access.violation is not None:
+            raise access.violation from exc
         raise ProcessorError(
             f"Processor {system.name} failed at tick {context.tick}: raised {said(exc)}. "
             "Nothing of this tick was kept; mend the processor and step again.",

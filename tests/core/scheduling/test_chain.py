@@ -15,10 +15,10 @@ from archetype.core.bulk import batch_from_components, check_spawn_batch
 from archetype.core.changes import Despawn, Spawn, SpawnBatch
 from archetype.core.component import Component
 from archetype.core.context import TickContext, rng_for
-from archetype.core.execute import run_processors
 from archetype.core.frame_rows import same_memory
 from archetype.core.processor import AsyncProcessor
 from archetype.core.resources import Resources
+from archetype.core.scheduling.executor import run_processors
 from archetype.core.state import WorldState
 from archetype.core.tick import compute_tick, snapshot_rows
 from archetype.errors import ProcessorError
