@@ -54,7 +54,7 @@ async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
     await services.simulation_service.run(info.world_id, RunRequest(steps=2))
     world = await services.world_service.find("demo")
     await services.label_service.add(world, "start", 0)
-    await services.world_service.configure_world(world, snapshots=1)
+    await services.world_service.configure_world(world, {"snapshots": 1})
     odd = {"text": "\u0001\U0001f600 ' \\", "number": 2**63, "small": 5e-324}
     await services.command_service.submit(info.world_id, CommandRequest("custom", odd, tick=5))
     found = await services.database.read(lambda connection: connection.execute(sa.text(query)).all())

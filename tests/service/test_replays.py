@@ -5,7 +5,7 @@ from daft import col
 
 from archetype.core.component import Component
 from archetype.core.config import WorldConfig
-from archetype.core.processor import AsyncProcessor
+from archetype.core.processor import AsyncProcessor, Processor
 from archetype.errors import CodeChangedError, CodeNotLoadedError, InvalidInputError, TickNotFoundError
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
@@ -270,6 +270,6 @@ async def test_a_replay_without_the_code_says_which_to_load(services, database_u
     def gone(name, parameters):
         raise CodeNotLoadedError("gone", name=name)
 
-    monkeypatch.setattr(AsyncProcessor, "from_recorded", staticmethod(gone))
+    monkeypatch.setattr(Processor, "from_recorded", staticmethod(gone))
     with pytest.raises(CodeNotLoadedError, match="--module"):
         await replay(services)

@@ -257,7 +257,7 @@ async def test_a_policy_holds_from_the_next_run_on(services):
     world_id = await drifting_world(services, 1, "Drifting")
     await run(services, world_id, 2)
     world = await services.world_service.find(world_id)
-    info = await services.world_service.configure_world(world, snapshots=4)
+    info = await services.world_service.configure_world(world, {"snapshots": 4})
     assert info.snapshots == 4
     await run(services, world_id, 6)
     assert await stored_ticks(services, world_id) == [0, 1, 3, 7]

@@ -105,7 +105,7 @@ async def _demo(services: ServiceContainer) -> uuid.UUID:
     for name, tick in (("good", 1), ("best", 3), ("gone", 2)):
         await services.label_service.add(demo, name, tick)
     await services.label_service.remove(demo, "gone")
-    await services.world_service.configure_world(demo, snapshots=3)
+    await services.world_service.configure_world(demo, {"snapshots": 3})
     await _run(services, world_id, 1)
     return world_id
 
