@@ -51,6 +51,11 @@ class TickContext:
     skipped: frozenset[int] | None = None
     timers: Timers = field(default_factory=Timers)
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether the tick was computed before, and is now computed again."""
+        return self.skipped is not None
+
 
 def rng_for(context: TickContext, processor: str, ordinal: int, archetype_id: bytes) -> np.random.Generator:
     """Give the random generator of one processor, archetype and tick: the same key, the same numbers."""

@@ -9,10 +9,11 @@ class Movement(AsyncProcessor):
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from archetype.core.component import Component
 from archetype.core.declarations import DECLARATIONS, checked_declarations
@@ -65,6 +66,13 @@ class Processor(Recorded):
             setattr(cls, name, value)
         if not is_base:
             Processor._registry.record(cls)
+
+    def with_priority(self, priority: int) -> Self:
+        """Give this processor with another priority; this one keeps its own."""
+        twin = copy.copy(self)
+        # Classes may forbid setting attributes, as frozen dataclasses do.
+        object.__setattr__(twin, "priority", priority)
+        return twin
 
     @classmethod
     def processor_name(cls) -> str:

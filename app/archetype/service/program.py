@@ -136,9 +136,7 @@ class ProcessorRecord:
                 f"give --module {module} (or ARCHETYPE_MODULES={module})"
             )
             raise CodeNotLoadedError(msg, name=self.name, module=module) from error
-        if processor.priority != self.priority:
-            object.__setattr__(processor, "priority", self.priority)
-        return processor
+        return processor if processor.priority == self.priority else processor.with_priority(self.priority)
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,10 @@ class ActiveRun:
             return self.ended("stopped", tick, "the server stopped")
         return self.ended("completed", tick)
 
-    def ended(self, status: str, tick: int, error: str | None = None) -> RunEnd:
-        """Return an end of the run in this tick, with the fact that records it."""
+    def ended(
+        self, status: str, tick: int, error: str | None = None, failure: Mapping[str, Any] | None = None
+    ) -> RunEnd:
+        """Return an end of the run in this tick, with the fact that records it and, if a tick failed, how."""
         payload: dict[str, Any] = {
             "run_id": str(self.run_id),
             "status": status,
@@ -77,6 +79,8 @@ class ActiveRun:
         }
         if error is not None:
             payload["error"] = error
+        if failure:
+            payload["failure"] = dict(failure)
         return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
 
     def after_tick(self, applied: int, rejected: int) -> ActiveRun:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -110,7 +111,8 @@ class SimulationService:
             raise
         except Exception as error:
             reason = error.message if isinstance(error, ArchetypeError) else repr(error)
-            await self._end(run, "failed", reason)
+            failure = error.details if isinstance(error, TickFailedError) else None
+            await self._end(run, "failed", reason, failure)
             raise
         if run.completed < request.steps:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
@@ -305,11 +307,17 @@ class SimulationService:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _end(self, run: ActiveRun, status: str, reason: str | None = None) -> None:
+    async def _end(
+        self,
+        run: ActiveRun,
+        status: str,
+        reason: str | None = None,
+        failure: Mapping[str, Any] | None = None,
+    ) -> None:
         """Record that a run ends behind its last tick; with its last one asked for it has ended already."""
         if run.request.steps and run.completed == run.request.steps:
             return
-        end = run.ended(status, run.world.committed_tick + 1, reason)
+        end = run.ended(status, run.world.committed_tick + 1, reason, failure)
         await self._database.write(
             lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end)
         )

@@ -13,13 +13,9 @@ from archetype.core.frame_rows import merged_tombstones
 from archetype.core.gather import gather_or_cancel
 from archetype.core.processor import Processor
 from archetype.core.querying import configure_daft
-from archetype.core.scheduling.access import Access
-from archetype.core.scheduling.attempts import Attempted, failures_of, run_attempts
 from archetype.core.scheduling.builders import SequentialGroupBuilder
 from archetype.core.scheduling.chain import QueryFigures, run_chain
-from archetype.core.scheduling.fold import Folded, count_spawns, fold_group
-from archetype.core.scheduling.frames import GroupFrames
-from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
+from archetype.core.scheduling.groups import GroupRun, policy_of, view_of
 from archetype.core.scheduling.plan import (
     ExecutionGroup,
     ExecutionPlan,
@@ -28,13 +24,9 @@ from archetype.core.scheduling.plan import (
     describe,
 )
 from archetype.core.scheduling.planning import make_plan
-from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.records import Conflict, Execution, IdRange, TickReport
-from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
-from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ArchetypeError, ConflictError, InvalidInputError, ProcessorError, TickFailedError
 
 __all__ = ["DEFAULT_SCHEDULER", "ProcessedTick", "plan_tick", "run_processors"]
 
@@ -63,12 +55,6 @@ def plan_tick(
     )
 
 
-def view_of(state: WorldState, context: TickContext) -> Access:
-    """Give a view of a state that writes nothing, for conditions and builders."""
-    reads_all = Rights(writes=frozenset())
-    return Access(state, name="condition", index=0, ordinal=0, rights=reads_all, context=context)
-
-
 async def run_processors(
     state: WorldState,
     processors: Sequence[Processor],
@@ -83,7 +69,9 @@ async def run_processors(
     """
     if not processors:
         return ProcessedTick(state, {}, TickReport())
-    run = _TickRun(state, context, scheduler)
+    limit = scheduler.config.max_concurrent
+    slots = None if limit is None else asyncio.Semaphore(limit)
+    run = _TickRun(state, context, scheduler, slots)
     for first, groups in _segments(plan_tick(state, processors, context, scheduler), scheduler):
         if len(groups) > 1 or _is_fusible(groups[0], scheduler):
             await run.chain(first, [group.systems[0] for group in groups])
@@ -114,12 +102,8 @@ def _is_fusible(group: ExecutionGroup, scheduler: SimpleScheduler) -> bool:
     (system,) = group.systems
     is_checked = group.checks_conditions and system.condition is not None
     return (
-        system.is_frame and system.rights.is_full and not is_checked and _policy(system, scheduler).is_plain
+        system.is_frame and system.rights.is_full and not is_checked and policy_of(system, scheduler).is_plain
     )
-
-
-def _policy(system: SystemDescriptor, scheduler: SimpleScheduler) -> RetryPolicy:
-    return system.retry_policy or scheduler.config.retry_policy
 
 
 @dataclass(slots=True)
@@ -129,15 +113,11 @@ class _TickRun:
     state: WorldState
     context: TickContext
     scheduler: SimpleScheduler
-    slots: asyncio.Semaphore | None = None
+    slots: asyncio.Semaphore | None
     tombstones: dict[bytes, ArchetypeTable] = field(default_factory=dict[bytes, ArchetypeTable])
     executions: list[Execution] = field(default_factory=list[Execution])
     conflicts: list[Conflict] = field(default_factory=list[Conflict])
     spawned: list[IdRange] = field(default_factory=list[IdRange])
-
-    def __post_init__(self) -> None:
-        limit = self.scheduler.config.max_concurrent
-        self.slots = None if limit is None else asyncio.Semaphore(limit)
 
     def finished(self) -> ProcessedTick:
         """Give what the tick came to."""
@@ -169,129 +149,22 @@ class _TickRun:
             self.executions.append(_chained(number, system, tables, figures.get(system.index)))
 
     async def group(self, number: int, group: ExecutionGroup) -> None:
-        """Run a group's processors on one state, then fold what they wrote in order of registration."""
-        executions: dict[int, Execution] = {}
-        due = await self._due(number, group, executions)
-        if any(system.is_frame for system in due):
-            configure_daft()
-        frames = GroupFrames(self.state, self.context)
-        attempts = await gather_or_cancel(
-            [functools.partial(self._attempt, system, frames) for system in due]
-        )
-        runs = await joined([each.result for each in attempts if each.result is not None])
-        for system, each in zip(due, attempts, strict=True):
-            if each.result is None:
-                executions[system.index] = Execution(
-                    number, system.index, system.name, "skipped", failures=each.failures
-                )
-        outputs = [ran.output for ran in runs]
-        folded = await self._folded(outputs)
-        self.state = folded.state
-        for table in folded.tombstones.values():
+        """Run a group on the state that the one before it left."""
+        run = GroupRun(number, self.state, self.context, self.scheduler, self.slots)
+        ran = await run.run(group)
+        self.state = ran.state
+        for table in ran.tombstones.values():
             self._end(table)
-        by_index = {system.index: each for system, each in zip(due, attempts, strict=True)}
-        for ran in runs:
-            executions[ran.system.index] = _executed(number, ran, by_index[ran.system.index], folded)
-        self.executions.extend(executions[index] for index in sorted(executions))
-        self._take_conflicts([conflict.in_group(number) for conflict in folded.conflicts])
-
-    async def _due(
-        self, number: int, group: ExecutionGroup, executions: dict[int, Execution]
-    ) -> list[SystemDescriptor]:
-        """Give the processors that run: not those whose condition does not hold, nor those skipped before."""
-        due: list[SystemDescriptor] = []
-        for system in group.systems:
-            if self.context.skipped is not None and system.index in self.context.skipped:
-                executions[system.index] = Execution(number, system.index, system.name, "skipped")
-            elif not group.checks_conditions or await self._holds(system):
-                due.append(system)
-            else:
-                executions[system.index] = Execution(number, system.index, system.name, "condition_false")
-        return due
-
-    async def _holds(self, system: SystemDescriptor) -> bool:
-        condition = system.condition
-        if condition is None:
-            return True
-        view = view_of(self.state, self.context)
-        try:
-            return bool(await in_thread(functools.partial(condition, view)))
-        except Exception as exc:
-            raise self._failed(system, f"has a condition that raised {type(exc).__name__}: {exc},") from exc
-
-    async def _attempt(self, system: SystemDescriptor, frames: GroupFrames) -> Attempted[Ran]:
-        policy = _policy(system, self.scheduler)
-        if self.context.skipped is not None:
-            policy = policy.model_copy(update={"on_exhausted": "fail"})
-        once = functools.partial(run_isolated, system, frames, may_wait=policy.is_plain)
-        try:
-            return await run_attempts(once, policy=policy, slots=self.slots, timers=self.context.timers)
-        except TimeoutError as exc:
-            error = self._failed(system, f"took longer than {policy.timeout} s, each time it was tried,")
-            error.details["attempts"] = [each.to_json() for each in failures_of(exc)]
-            raise error from exc
-        except ArchetypeError as exc:
-            exc.details["attempts"] = [each.to_json() for each in failures_of(exc)]
-            raise
-
-    def _failed(self, system: SystemDescriptor, what: str) -> ProcessorError:
-        return ProcessorError(
-            f"Processor {system.name} {what} at tick {self.context.tick}. "
-            "Nothing of this tick was kept; mend it and step again.",
-            processor=system.name,
-            archetype=None,
-            tick=self.context.tick,
-        )
-
-    async def _folded(self, outputs: Sequence[Output]) -> Folded:
-        """Fold a group's writes into the state; entities that it spawned get their ids now."""
-        if not any(each.columns or each.ended or each.operations for each in outputs):
-            return fold_group(self.state, outputs, 0)
-        first_id, spawn_count = 0, count_spawns(outputs)
-        if spawn_count:
-            first_id = await self.context.reserve_ids(spawn_count)
-            self.spawned.append(IdRange(first_id, spawn_count))
-        try:
-            return await asyncio.to_thread(fold_group, self.state, outputs, first_id)
-        except InvalidInputError as exc:
-            writers = ", ".join(each.name for each in outputs)
-            raise TickFailedError(
-                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {exc.message} "
-                "Nothing of this tick was kept; mend the processor and step again.",
-                tick=self.context.tick,
-                processors=[each.name for each in outputs],
-            ) from exc
+        self.executions.extend(ran.executions)
+        self.conflicts.extend(ran.conflicts)
+        if ran.spawned is not None:
+            self.spawned.append(ran.spawned)
 
     def _end(self, table: ArchetypeTable) -> None:
         key = table.archetype.archetype_id
         merged = merged_tombstones(table.archetype, self.tombstones.get(key), table)
         if merged is not None:
             self.tombstones[key] = merged
-
-    def _take_conflicts(self, conflicts: Sequence[Conflict]) -> None:
-        self.conflicts.extend(conflicts)
-        lost = [conflict for conflict in conflicts if not conflict.is_resolved_by_rule]
-        if not lost or self.scheduler.config.conflicts == "resolve":
-            return
-        said = "; ".join(_described(conflict) for conflict in lost)
-        if self.scheduler.config.conflicts == "warn":
-            logger.warning("Tick %s of world %s: %s.", self.context.tick, self.context.world_id, said)
-            return
-        raise ConflictError(
-            f"Tick {self.context.tick} failed on conflicting writes: {said}. Let one of them write it, mark "
-            "the field with Combine, put them into different groups, or set the scheduler's conflicts to "
-            "'resolve'.",
-            tick=self.context.tick,
-            conflicts=[conflict.to_json() for conflict in lost],
-        )
-
-
-def _described(conflict: Conflict) -> str:
-    what = conflict.component if conflict.field is None else f"{conflict.component}.{conflict.field}"
-    first = ", ".join(str(entity_id) for entity_id in conflict.entity_ids[:3])
-    more = ", …" if conflict.entity_count > 3 else ""
-    writers = " and ".join(conflict.writers)
-    return f"{writers} both wrote {what} of {conflict.entity_count} entities ({first}{more})"
 
 
 def _chained(
@@ -311,21 +184,4 @@ def _chained(
         cell_count=sum(each.cell_count for each in figures),
         ended_count=sum(each.ended_count for each in figures),
         duration_ms=max(each.duration_ms for each in figures),
-    )
-
-
-def _executed(number: int, ran: Ran, attempted: Attempted[Ran], folded: Folded) -> Execution:
-    index = ran.system.index
-    return Execution(
-        number,
-        index,
-        ran.system.name,
-        archetype_count=ran.archetype_count,
-        row_count=ran.row_count,
-        cell_count=folded.cell_counts.get(index, 0),
-        duration_ms=attempted.duration_ms,
-        failures=attempted.failures,
-        spawned_count=folded.spawned_counts.get(index, 0),
-        ended_count=folded.ended_counts.get(index, 0),
-        dropped_count=folded.dropped_counts.get(index, 0),
     )

@@ -57,14 +57,17 @@ class Ran:
     waiting: Mapping[bytes, Waiting]
 
 
-async def run_isolated(system: SystemDescriptor, group: GroupFrames, *, may_wait: bool = False) -> Ran:
+async def run_isolated(
+    system: SystemDescriptor, group: GroupFrames, *, may_wait: bool = False, may_be_left: bool = False
+) -> Ran:
     """Run one processor on its group's state, which nothing changes meanwhile.
 
-    With `may_wait` columns given as expressions are left for `joined` to evaluate. Raises ProcessorError and
+    With `may_wait` columns given as expressions are left for `joined` to evaluate. A sync system that
+    `may_be_left` runs on when this is cancelled; what it writes then is nobody's. Raises ProcessorError and
     AccessViolationError.
     """
     if not system.is_frame:
-        return await _run_system(system, group.state, group.context)
+        return await _run_system(system, group.state, group.context, may_be_left=may_be_left)
     tables = [table for table in group.state if table.archetype.covers(system.component_names)]
     runs = [functools.partial(_run_frame, system, group.of(table, system.rights)) for table in tables]
     found = await gather_or_cancel(runs)
@@ -147,7 +150,9 @@ def _output(
     return Output(system.index, system.name, columns, ended)
 
 
-async def _run_system(system: SystemDescriptor, state: WorldState, context: TickContext) -> Ran:
+async def _run_system(
+    system: SystemDescriptor, state: WorldState, context: TickContext, *, may_be_left: bool
+) -> Ran:
     processor = cast("System", system.processor)
     access = Access(
         state,
@@ -161,7 +166,7 @@ async def _run_system(system: SystemDescriptor, state: WorldState, context: Tick
         if processor.is_async:
             returned = await processor.run(access)
         else:
-            returned = await in_thread(functools.partial(processor.run, access))
+            returned = await in_thread(functools.partial(processor.run, access), may_be_left=may_be_left)
             if inspect.isawaitable(returned):
                 returned = await returned
         operations = operations_of(access, returned)
@@ -181,10 +186,27 @@ async def _run_system(system: SystemDescriptor, state: WorldState, context: Tick
     return Ran(system, output, len(state.tables), state.entity_count, {})
 
 
-async def in_thread(call: Callable[[], T]) -> T:
-    """Run a call in a thread of its own, so that a system that blocks holds up no one else."""
+async def in_thread(call: Callable[[], T], *, may_be_left: bool = False) -> T:
+    """Run a call in a thread of its own, so that a system that blocks holds up no one else.
+
+    A thread cannot be interrupted: cancelled, this waits until the call has ended, unless it `may_be_left`
+    running.
+    """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads(), contextvars.copy_context().run, call)
+    running = loop.run_in_executor(_threads(), contextvars.copy_context().run, call)
+    running.add_done_callback(_heard)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if not may_be_left:
+            await asyncio.wait({running})
+        raise
+
+
+def _heard(running: asyncio.Future[Any]) -> None:
+    """Take note of an error, which nobody waits for any more where the caller was cancelled."""
+    if not running.cancelled():
+        running.exception()
 
 
 @functools.cache

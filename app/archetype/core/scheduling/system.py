@@ -74,6 +74,11 @@ class _Decorated(System, is_base=True):
     def __reduce__(self) -> str:
         return type(self).__qualname__
 
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     @classmethod
     def _hashed_source(cls) -> str:
         function = inspect.unwrap(cls._function)
