@@ -189,7 +189,7 @@ MISTAKES = {
 @pytest.mark.parametrize("attempt", MISTAKES.values(), ids=MISTAKES)
 def test_what_is_no_entity_or_component_is_a_type_error(access_to, attempt):
     access = access_to(WORLD)
-    with pytest.raises(TypeError, match="component class|derived from Component|as an integer"):
+    with pytest.raises(TypeError, match=r"component class|derived from Component|as an integer"):
         attempt(access)
     assert access.operations == []
 

@@ -68,3 +68,11 @@ def test_components_are_the_callers_to_change(access_to):
     expected = [(1, [0]), (2, [2]), (3, [3]), (4, [4]), (5, [5]), (spawned, [6])]
     assert [(each, a.items) for each, a in result] == expected
     assert [(each, a.items) for each, a in access(QryA)] == expected
+
+
+def test_what_is_removed_and_written_again_is_found_again(access_to):
+    access = access_to(WORLD)
+    access.remove(5, QryA)
+    assert access(QryA).entities() == [1, 2, 3]
+    access[5, QryA] = QryA(items=[50])
+    assert list(access(QryA, QryB))[1] == (5, QryA(items=[50]), QryB(n=5))
