@@ -72,4 +72,4 @@ def _plain_maker(model: type[BaseModel]) -> Make:
 
 
 def _construct(model: type[BaseModel]) -> Make:
-    return lambda values: model.model_construct(None, **values)
+    return lambda values: model.model_construct(**values)

@@ -166,6 +166,8 @@ class Access:
         Raises CodeNotLoadedError if the class of one is not loaded.
         """
         names = self._view.component_names(operator.index(entity_id))
+        for name in names:
+            self._require(name, self._rights.require_read)
         return tuple(self[entity_id, component_class(name)] for name in names)
 
     def exists(self, entity_id: int) -> bool:
@@ -216,9 +218,9 @@ class Access:
 
     def remove(self, entity_id: int, kind: type[Component]) -> None:
         """Take a component from an entity; one that is not there is passed over."""
-        name = self._writes(kind)
-        self._view.remove(operator.index(entity_id), name)
-        self.operations.append(Remove(operator.index(entity_id), kind))
+        entity_id, name = operator.index(entity_id), self._writes(kind)
+        self._view.remove(entity_id, name)
+        self.operations.append(Remove(entity_id, kind))
 
     def __delitem__(self, key: tuple[int, type[Component]]) -> None:
         self.remove(*_pair(key))
@@ -232,7 +234,7 @@ class Access:
         for kind in kinds:
             self._writes(kind)
         if not kinds:
-            self._checked(lambda: self._rights.require_any_write(self._name, "spawn"))
+            self._require("spawn", self._rights.require_any_write)
         if len(set(kinds)) < len(kinds):
             repeated = next(kind.__name__ for kind in kinds if kinds.count(kind) > 1)
             raise InvalidInputError(
@@ -251,9 +253,9 @@ class Access:
         entity_id = operator.index(entity_id)
         names = self._view.component_names(entity_id)
         for name in names:
-            self._checked(lambda name=name: self._rights.require_write(self._name, name))
+            self._require(name, self._rights.require_write)
         if not names:
-            self._checked(lambda: self._rights.require_any_write(self._name, "destroy"))
+            self._require("destroy", self._rights.require_any_write)
         self._view.end(entity_id)
         self.operations.append(Despawn(entity_id))
 
@@ -294,25 +296,25 @@ class Access:
             self._view.write(entity_id, name, kept)
         self.operations.append(Write(entity_id, kept, is_delta))
 
-    def _reads(self, kind: type[Component]) -> str:
-        name = self._readable.get(kind)
+    def _reads(self, kind: Any) -> str:
+        name = self._readable.get(kind) if isinstance(kind, type) else None
         if name is None:
             name = _component_name(kind)
-            self._checked(lambda: self._rights.require_read(self._name, name))
+            self._require(name, self._rights.require_read)
             self._readable[kind] = name
         return name
 
-    def _writes(self, kind: type[Component]) -> str:
-        name = self._writable.get(kind)
+    def _writes(self, kind: Any) -> str:
+        name = self._writable.get(kind) if isinstance(kind, type) else None
         if name is None:
             name = _component_name(kind)
-            self._checked(lambda: self._rights.require_write(self._name, name))
+            self._require(name, self._rights.require_write)
             self._writable[kind] = name
         return name
 
-    def _checked(self, require: Callable[[], None]) -> None:
+    def _require(self, what: str, require: Callable[[str, str], None]) -> None:
         try:
-            require()
+            require(self._name, what)
         except AccessViolationError as exc:
             self.violation = self.violation or exc
             raise
@@ -331,5 +333,5 @@ def _pair(key: Any) -> tuple[int, Any]:
 def _component_name(kind: Any) -> str:
     if not isinstance(kind, type) or not issubclass(kind, Component) or kind is Component:
         what = kind.__name__ if isinstance(kind, type) else repr(kind)
-        raise TypeError(f"Expected a component of a class of its own, or such a class; not {what}.")
+        raise TypeError(f"Expected a class derived from Component, or an instance of one, not {what}.")
     return kind.__name__
