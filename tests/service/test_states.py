@@ -10,6 +10,7 @@ from archetype.core.component import Component
 from archetype.core.config import WorldConfig
 from archetype.core.processor import AsyncProcessor
 from archetype.errors import CodeChangedError, DivergenceError
+from archetype.scheduling import system
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.queries import Selection
@@ -65,6 +66,24 @@ class Dicing(AsyncProcessor):
         return df.with_column(X, col(X) + float(Dicing.drawn))
 
 
+@system(writes=(Spot,), deterministic=True)
+async def breeding(access):
+    """Lets those who went far to the right have one child each, beside them."""
+    for _, found in access(Spot):
+        if found.x > 2.0:
+            access.spawn(Spot(x=found.x - 2.0 - float(access.rng.random())))
+
+
+@system(reads=(Spot, Tag), writes=(Spot, Tag), priority=20)
+def pruning(access):
+    """Ends the newest where there are many, and names the oldest."""
+    entities = access.entities()
+    for entity_id in entities[5:]:
+        access.destroy(entity_id)
+    if entities:
+        access.insert(entities[0], Tag(name=f"of {len(entities)}"))
+
+
 class Lying(AsyncProcessor):
     """Is no function of its inputs, and does not say so."""
 
@@ -91,7 +110,11 @@ requests = st.one_of(
     ),
     st.builds(lambda i: ("remove_component", {"entity_id": i, "component_types": ["Tag"]}), ids),
     st.sampled_from(
-        [("remove_processor", {"processor": "Ending"}), ("add_processor", {"processor": "Ending"})]
+        [
+            (f"{verb}_processor", {"processor": name})
+            for verb in ("remove", "add")
+            for name in ("Ending", "breeding", "pruning")
+        ]
     ),
 )
 rounds = st.lists(
@@ -106,12 +129,14 @@ rounds = st.lists(
     max_size=6,
 )
 policies = st.sampled_from([2, 3, 7, "needed"])
+schedulers = st.sampled_from([None, {}, {"group_builder": "single", "max_concurrent": 1}])
 
 
-async def build(services, script, snapshots):
+async def build(services, script, snapshots, scheduler):
     """Make worlds by a script and return their ids; the same script makes the same worlds."""
     worlds = services.world_service
-    root = await worlds.create_world(WorldConfig(name=f"w-{new_id().hex}", seed=SEED, snapshots=snapshots))
+    config = WorldConfig(name=f"w-{new_id().hex}", seed=SEED, snapshots=snapshots, scheduler=scheduler)
+    root = await worlds.create_world(config)
     made = [root.world_id]
     start = [CommandRequest("add_processor", {"processor": name}) for name in ("Drifting", "Ending")]
     await services.command_service.submit_batch(root.world_id, start)
@@ -149,12 +174,14 @@ async def stored_ticks(services, world_id):
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(script=rounds, snapshots=policies, data=st.data())
-async def test_a_state_that_is_not_stored_is_read_as_if_it_were(database_url, script, snapshots, data):
+@given(script=rounds, snapshots=policies, scheduler=schedulers, data=st.data())
+async def test_a_state_that_is_not_stored_is_read_as_if_it_were(
+    database_url, script, snapshots, scheduler, data
+):
     """The law: whatever the worlds, the forks and the policy, every tick reads the same, in any order."""
     async with ServiceContainer(database_url) as services:
-        whole = await build(services, script, 1)
-        sparse = await build(services, script, snapshots)
+        whole = await build(services, script, 1, scheduler)
+        sparse = await build(services, script, snapshots, scheduler)
         expected = [await everything(services, each) for each in whole]
     async with ServiceContainer(database_url) as services:
         for world_id, ticks in zip(sparse, expected, strict=True):
