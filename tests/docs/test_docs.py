@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from archetype import Component, system
 from archetype.core.config import WorldConfig
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
@@ -34,9 +35,33 @@ TAMPERINGS = {
 }
 
 
-def test_the_script_in_the_readme_prints_what_its_comments_say(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"<!-- run -->\n```python\n(.*?)```", readme, re.DOTALL)
+class Remark(Component):
+    """What two processors write at once."""
+
+    text: str = ""
+
+
+@system(writes=(Remark,))
+async def remarks_first(access):
+    return {entity_id: Remark(text="first") for entity_id in access.entities()}
+
+
+@system(writes=(Remark,))
+async def remarks_last(access):
+    return {entity_id: Remark(text="last") for entity_id in access.entities()}
+
+
+@system()
+async def remarks_nothing(access):
+    raise OSError("no answer")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"<!-- run -->\n```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=["first", "scheduling"])
+def test_a_script_in_the_readme_prints_what_its_comments_say(script, tmp_path):
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHETYPE_")}
     environment["PYTHONPATH"] = str(ROOT / "app")
@@ -48,9 +73,12 @@ def test_the_script_in_the_readme_prints_what_its_comments_say(tmp_path):
 
 @pytest.mark.parametrize("query", QUERIES)
 async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
-    info = await services.world_service.create_world(WorldConfig(name="demo"))
-    spawn = CommandRequest("spawn", {"components": []})
-    await services.command_service.submit_batch(info.world_id, [spawn, spawn])
+    together = {"group_builder": "single", "retry_policy": {"on_exhausted": "skip"}}
+    info = await services.world_service.create_world(WorldConfig(name="demo", scheduler=together))
+    spawn = CommandRequest("spawn", {"components": [{"type": "Remark"}]})
+    names = ("remarks_first", "remarks_last", "remarks_nothing")
+    adding = [CommandRequest("add_processor", {"processor": name}) for name in names]
+    await services.command_service.submit_batch(info.world_id, [spawn, spawn, *adding])
     await services.simulation_service.run(info.world_id, RunRequest(steps=2))
     world = await services.world_service.find("demo")
     await services.label_service.add(world, "start", 0)

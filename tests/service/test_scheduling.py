@@ -216,7 +216,7 @@ async def test_a_scheduler_stands_in_the_log_and_in_the_code_of_its_ticks(servic
         ({"scheduler": {"max_concurrent": 0}}, "payload.config.scheduler.max_concurrent"),
         (
             {"scheduler": {"retry_policy": {"backoff": "slow"}}},
-            "payload.config.scheduler.retry_policy.backoff",
+            "payload.config.scheduler.retry_policy",
         ),
         ({"scheduler": {"group_builder": "nothing"}}, "payload.config.scheduler.group_builder"),
     ],
@@ -456,7 +456,8 @@ async def test_what_ran_can_be_asked_by_sql(services):
     await step(services, world_id)
     found = await rows(
         services,
-        "SELECT processor, status, group_number, cell_count, attempt_count FROM executions ORDER BY processor_index",
+        "SELECT processor, status, group_number, cell_count, attempt_count FROM executions "
+        "ORDER BY processor_index",
     )
     assert [tuple(each) for each in found] == [
         ("tally_one", "done", 0, 2, 1),
