@@ -17,7 +17,7 @@ from archetype.core.processor import AsyncProcessor, accepted_names
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.rights import Rights
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ProcessorError, TickFailedError
+from archetype.errors import ArchetypeError, ProcessorError, TickFailedError
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -189,6 +189,8 @@ def said(exc: BaseException) -> str:
     """Give an exception as a clause of a sentence, with what caused it in the first place."""
     if isinstance(exc, RowsError):
         return f"its output {exc}"
+    if isinstance(exc, ArchetypeError):
+        return exc.message.rstrip(".")
     text = f"{type(exc).__name__}: {exc}"
     root = exc
     while root.__cause__ is not None:

@@ -14,7 +14,7 @@ from archetype.core.querying import configure_daft
 from archetype.core.scheduling.access import Access
 from archetype.core.scheduling.attempts import Attempted, failures_of, run_attempts
 from archetype.core.scheduling.fold import Folded, count_spawns, fold_group
-from archetype.core.scheduling.frames import GroupFrames
+from archetype.core.scheduling.frames import GroupFrames, said
 from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy
@@ -23,7 +23,7 @@ from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ArchetypeError, ConflictError, InvalidInputError, ProcessorError, TickFailedError
+from archetype.errors import ArchetypeError, ConflictError, ProcessorError, TickFailedError
 
 __all__ = ["GroupRan", "GroupRun", "policy_of", "view_of"]
 
@@ -151,10 +151,10 @@ class GroupRun:
         first_id = 0 if spawned is None else spawned.first
         try:
             return await asyncio.to_thread(fold_group, self.state, outputs, first_id), spawned
-        except InvalidInputError as exc:
+        except Exception as exc:
             writers = ", ".join(each.name for each in outputs)
             raise TickFailedError(
-                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {exc.message} "
+                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {said(exc)}. "
                 "Nothing of this tick was kept; mend the processor and step again.",
                 tick=self.context.tick,
                 processors=[each.name for each in outputs],
