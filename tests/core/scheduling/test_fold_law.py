@@ -248,7 +248,7 @@ class Model:
                 return {name: self.resolved(item) for name, item in value.items()}
 
     def fold_columns(self, writes):
-        whole = {}
+        whole, deltas = {}, []
         for write in writes:
             table = self.tables[write.archetype_id]
             component, name = owner_of(write.column)
@@ -257,6 +257,8 @@ class Model:
                 entity = int(table.entity_ids[row])
                 if component not in self.entities.get(entity, {}):
                     self.count.dropped_rows.add(entity)
+                elif component == "LawPair" and write.is_delta:
+                    deltas.append((entity, name, self.resolved(value)))
                 elif component in {"LawNotes", "LawPair"}:
                     key = (write.is_delta, entity, component)
                     whole.setdefault(key, {})[name] = self.resolved(value)
@@ -265,9 +267,10 @@ class Model:
         for (is_delta, entity, component), values in sorted(whole.items(), key=lambda item: item[0][0]):
             stored = {} if is_delta else self.base[entity][component]
             self.write(entity, component, {**stored, **values}, is_delta)
-            if is_delta:
-                for name in FIELDS[component]:
-                    self.mark(entity, component, name, False)
+        for entity, name, value in deltas:
+            self.write(entity, "LawPair", {name: value}, True)
+            for each in FIELDS["LawPair"]:
+                self.mark(entity, "LawPair", each, False)
 
     def operate(self, operation):
         entity = operation.entity_id
