@@ -120,6 +120,33 @@ def test_the_stored_base_takes_no_part_in_a_fold_of_plain_writes(kind):
     assert column(fold(state, [*writes[0], *writes[1]]), f"{kind.get_prefix()}{name}") == [8]
 
 
+@pytest.mark.parametrize("kind", [FoldScore, FoldTally], ids=["by field", "by __combine__"])
+def test_only_rows_that_were_written_before_are_combined(kind):
+    name = next(iter(kind.model_fields))
+    column_name = f"{kind.get_prefix()}{name}"
+    state = state_of(*[[kind(**{name: 100})] for _ in range(4)])
+    first = [written(state, column_name, [5, 6], rows=[1, 3])]
+    second = [written(state, column_name, [1, 2, 3], rows=[0, 1, 2])]
+    folded = fold(state, first, second)
+    assert column(folded, column_name) == [1, 7, 3, 6]
+    assert folded.conflicts[0].entity_ids == (1,)
+    assert dict(folded.cell_counts) == {0: 2, 1: 3}
+
+
+def test_a_conflict_names_only_those_who_wrote_its_cells():
+    state = state_of([FoldScore()], [FoldScore()])
+    parts = [[written(state, "foldscore__points", [1], rows=[row])] for row in (0, 1, 0)]
+    (conflict,) = fold(state, *parts).conflicts
+    assert (conflict.writers, conflict.winners, conflict.entity_ids) == (("p0", "p2"), ("p0", "p2"), (0,))
+
+
+def test_a_cell_that_one_processor_writes_twice_is_counted_once_and_is_no_conflict():
+    state = state_of([FoldScore(points=1)])
+    folded = fold(state, [Write(0, FoldScore(points=2)), Write(0, FoldScore(points=3))])
+    assert column(folded, "foldscore__points") == [5]
+    assert (dict(folded.cell_counts), folded.conflicts) == ({0: 2}, ())
+
+
 @pytest.mark.parametrize("kind", [FoldCounter, FoldScore, FoldTally], ids=["number", "sum", "__combine__"])
 def test_deltas_fold_onto_the_stored_base(kind):
     name = next(iter(kind.model_fields))

@@ -504,8 +504,26 @@ def sorted_deeply(entities):
     }
 
 
-@given(groups())
-@settings(deadline=None)
+@st.composite
+def crowded(draw):
+    """Processors that all write all columns of one component, of some of the rows."""
+    table = next(iter(draw(states())))
+    component = draw(st.sampled_from(table.archetype.components))
+    rows = st.sets(st.integers(0, table.row_count - 1), min_size=1).map(sorted)
+    outputs = []
+    for index in range(draw(st.integers(2, 4))):
+        where = np.array(draw(rows), dtype=np.int64)
+        is_delta = component not in WITHOUT_DELTA and draw(st.booleans())
+        held = draw(st.lists(VALUES[component], min_size=len(where), max_size=len(where)))
+        key = table.archetype.archetype_id
+        arrays = KINDS[component].layout().columns_of(held)
+        writes = [ColumnWrite(key, column, where, array, is_delta) for column, array in arrays.items()]
+        outputs.append(Output(index, f"p{index}", writes))
+    return WorldState.of([table]), outputs
+
+
+@given(groups() | crowded())
+@settings(deadline=None, max_examples=200)
 def test_a_fold_gives_what_a_walk_through_every_cell_gives(group):
     state, outputs = group
     model = Model(state)
