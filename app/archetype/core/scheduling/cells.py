@@ -120,13 +120,14 @@ class Cells:
         before = writers if slots is None else writers[slots]
         is_own = before == writer
         clashes = ~is_own & (before != _NOBODY)
-        if bool(clashes.any()):
-            self.is_lossy |= replaces
-            if self.contested is None:
-                self.contested = np.zeros(len(self.current), dtype=np.bool_)
-            self.contested[slice(None) if slots is None else slots] |= clashes
         own_count = int(np.count_nonzero(is_own))
-        writers[slice(None) if slots is None else slots] = writer
+        where = slice(None) if slots is None else slots
+        if self.contested is None and bool(clashes.any()):
+            self.contested = np.zeros(len(self.current), dtype=np.bool_)
+        if self.contested is not None:
+            self.contested[where] |= clashes
+            self.is_lossy |= replaces and bool(self.contested[where].any())
+        writers[where] = writer
         return own_count
 
     def _last_writers(self) -> npt.NDArray[np.int32]:

@@ -52,7 +52,7 @@ def _yields(beaten: pa.Array, old: pa.Array) -> pa.Array:
 
 
 def _append(old: pa.Array, new: pa.Array) -> pa.Array:
-    """Join lists row by row; a null list is taken for an empty one."""
+    """Join lists row by row."""
     lengths = np.stack([_lengths(old), _lengths(new)], axis=1)
     starts = np.cumsum(lengths, axis=0) - lengths
     items_old, items_new = old.flatten(), new.flatten()
@@ -63,7 +63,8 @@ def _append(old: pa.Array, new: pa.Array) -> pa.Array:
     places = np.repeat(starts.ravel() - (ends - pieces), pieces) + np.arange(pieces.sum())
     items = pc.take(pa.concat_arrays([items_old, items_new]), pa.array(places))
     offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), items, type=old.type)
+    nulls = pc.or_(old.is_null(), new.is_null())
+    return pa.ListArray.from_arrays(pa.array(offsets), items, type=old.type, mask=nulls)
 
 
 def _lengths(lists: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -72,8 +73,8 @@ def _lengths(lists: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _union(old: pa.Array, new: pa.Array) -> pa.Array:
     """Join lists row by row as sets, sorted; nulls and NaNs come last."""
-    rows: list[list[Any]] = _append(old, new).to_pylist()
-    return pa.array([_sorted_set(row) for row in rows], old.type)
+    rows: list[list[Any] | None] = _append(old, new).to_pylist()
+    return pa.array([None if row is None else _sorted_set(row) for row in rows], old.type)
 
 
 def _sorted_set(items: list[Any]) -> list[Any]:

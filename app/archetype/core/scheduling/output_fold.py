@@ -64,7 +64,7 @@ class OutputFold:
         self._fold_operations(output.operations)
 
     def _fold_columns(self, writes: Sequence[ColumnWrite]) -> None:
-        whole: dict[tuple[TableSlots, str], list[WholeRows]] = {}
+        whole: dict[tuple[TableSlots, str, bool], WholeRows] = {}
         for write in writes:
             table = self._touched.by_archetype[write.archetype_id]
             column = table.table.archetype.schema.field(write.column)
@@ -73,13 +73,12 @@ class OutputFold:
             if not table.rule(component).is_whole:
                 self._write_rows(table, component, write.rows, {column.name: values}, is_delta=write.is_delta)
                 continue
-            parts = whole.setdefault((table, component), [])
-            if not parts or parts[-1].is_delta != write.is_delta:
-                parts.append(WholeRows(table, component, is_delta=write.is_delta))
-            parts[-1].add(column.name, write.rows, values)
-        for (table, component), parts in whole.items():
-            for part in parts:
-                self._write_whole(table, component, part)
+            key = (table, component, write.is_delta)
+            if key not in whole:
+                whole[key] = WholeRows(table, component, is_delta=write.is_delta)
+            whole[key].add(column.name, write.rows, values)
+        for (table, component, _), part in sorted(whole.items(), key=lambda item: item[1].is_delta):
+            self._write_whole(table, component, part)
 
     def _write_whole(self, table: TableSlots, component: str, part: WholeRows) -> None:
         if part.is_delta and table.rule(component).combining is None:

@@ -17,7 +17,8 @@ __all__ = ["WholeRows"]
 class WholeRows:
     """What one processor wrote of a component's columns: one write of the whole component for each row.
 
-    `pieces` are its writes as (column, rows, values), in order; where two meet in a cell, the later stands.
+    Its Deltas are another write, after the plain one. `pieces` are its writes as (column, rows, values), in
+    order; where two meet in a cell, the later stands.
     """
 
     def __init__(self, table: TableSlots, component: str, *, is_delta: bool) -> None:
