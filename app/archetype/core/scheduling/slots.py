@@ -275,6 +275,10 @@ def _combine_components(
 
 
 def _components(kind: type[Component], columns: Mapping[str, pa.Array]) -> Iterable[Component]:
-    names = [each.name for each in kind.layout().fields]
-    rows = zip(*(array.to_pylist() for array in columns.values()), strict=True)
-    return [kind.from_dict(dict(zip(names, row, strict=True))) for row in rows]
+    layout = kind.layout()
+    listed: list[list[Any]] = []
+    for _, column, convert in layout.from_arrow:
+        plain = columns[column].to_pylist()
+        listed.append(plain if convert is None else [convert(value) for value in plain])
+    names = [name for name, _, _ in layout.from_arrow]
+    return [layout.make(dict(zip(names, row, strict=True))) for row in zip(*listed, strict=True)]
