@@ -74,9 +74,10 @@ class _Decorated(System, is_base=True):
     def __reduce__(self) -> str:
         return type(self).__qualname__
 
-    def __copy__(self) -> Self:
+    def with_priority(self, priority: int) -> Self:
+        """Give a twin of the one instance with another priority."""
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__)
+        twin.__dict__.update(self.__dict__, priority=priority)
         return twin
 
     @classmethod
