@@ -96,7 +96,7 @@ def snapshot_policy(text: str) -> int | str:
 
 
 def scheduler_settings(given: str, option: str = "--scheduler") -> dict[str, Any] | None:
-    """Return a scheduler's settings from what `text_of` finds: a builder's name, JSON, or `default` (None)."""
+    """Return a scheduler's settings: a builder's name or JSON, as `text_of` finds it; `default` is None."""
     text = text_of(given, option).strip()
     if text == "default":
         return None
