@@ -24,6 +24,10 @@ async def test_loaded_types(lite) -> None:
     processors = {each["name"]: each for each in (await lite.get("/processors")).json()}
     assert processors["MovementProcessor"]["components"] == ["Position", "Velocity"]
     assert processors["MovementProcessor"]["parameters"] == {}
+    assert (processors["MovementProcessor"]["kind"], processors["MovementProcessor"]["writes"]) == (
+        "frame",
+        None,
+    )
 
 
 async def test_metrics_count_by_template(lite, lite_world) -> None:
@@ -76,7 +80,7 @@ async def test_the_document_is_complete(lite) -> None:
                 assert content["schema"]["examples"], where
             for parameter in operation.get("parameters", []):
                 assert parameter["in"] == "path" or parameter.get("description"), (where, parameter["name"])
-    assert seen == 40
+    assert seen == 42
 
 
 async def test_tables_and_streams_are_documented(lite) -> None:

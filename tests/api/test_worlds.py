@@ -21,9 +21,9 @@ async def test_a_world_is_made_and_read_by_name_and_id(http) -> None:
     assert body["parent_id"] is None
     assert set(body) == {
         "world_id", "name", "tick", "entity_count", "parent_id", "fork_tick", "version", "seed", "created_at",
-        "snapshots",
+        "snapshots", "scheduler",
     }  # fmt: skip
-    assert body["snapshots"] == 1
+    assert (body["snapshots"], body["scheduler"]) == (1, None)
     by_name, by_id = await http.get("/worlds/demo"), await http.get(f"/worlds/{body['world_id']}")
     assert by_name.json() == by_id.json() == body
     assert by_name.headers["etag"] == f'"{body["version"]}"'

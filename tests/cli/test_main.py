@@ -39,7 +39,8 @@ def test_help_is_quick():
 
 COMMANDS = (
     "serve", "status", "world create", "world list", "world inspect", "world fork", "world configure",
-    "world counts", "world label", "world labels", "world unlabel", "world remove", "step",
+    "world counts", "world plan", "world executions", "world conflicts",
+    "world label", "world labels", "world unlabel", "world remove", "step",
     "run", "query", "history", "entity spawn", "entity despawn", "entity update", "entity add-components",
     "entity remove-components", "entity inspect", "command submit", "processors", "processor add",
     "processor replace", "processor remove", "components", "sql", "db upgrade", "db downgrade", "db current",

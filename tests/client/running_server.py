@@ -13,10 +13,11 @@ from archetype.client import ArchetypeClient
 
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 20.0
+SYSTEMS = "served_systems"
 
 
 class RunningServer:
-    """`archetype serve` with the example modules; use it as a context manager."""
+    """`archetype serve` with the example and the systems beside it; use it as a context manager."""
 
     def __init__(self, folder: Path, database_url: str | None = None) -> None:
         with socket.socket() as probe:
@@ -26,7 +27,7 @@ class RunningServer:
         self.url = f"http://127.0.0.1:{port}"
         self.database_url = database_url or f"sqlite:///{folder / 'served.db'}"
         self._arguments = ["serve", "--port", str(port), "--database-url", self.database_url]
-        self._arguments += ["--module", "archetype.examples.movement"]
+        self._arguments += ["--module", "archetype.examples.movement", "--module", SYSTEMS]
 
     def __enter__(self) -> RunningServer:
         with self._log.open("ab") as log:
@@ -34,7 +35,7 @@ class RunningServer:
                 [sys.executable, "-m", "archetype", *self._arguments],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"DAFT_ANALYTICS_ENABLED": "0"},
+                env=os.environ | {"DAFT_ANALYTICS_ENABLED": "0", "PYTHONPATH": _path()},
             )
         deadline = time.monotonic() + READY_WITHIN_S
         with ArchetypeClient(self.url, timeout_s=5) as client:
@@ -52,3 +53,9 @@ class RunningServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _path() -> str:
+    """Let the server find the systems too."""
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(Path(__file__).parent), *([inherited] if inherited else [])])

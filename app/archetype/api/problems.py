@@ -18,6 +18,7 @@ from archetype.errors import (
     ArchetypeError,
     CodeChangedError,
     CodeNotLoadedError,
+    ConflictError,
     CorruptionError,
     FieldFault,
     InvalidInputError,
@@ -25,6 +26,7 @@ from archetype.errors import (
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
+    PlanError,
     SchemaOutdatedError,
     StateConflictError,
     TickFailedError,
@@ -50,11 +52,17 @@ STATUS_OF: Mapping[type[ArchetypeError], int] = {
     TickFailedError: 500,
     CodeChangedError: 409,
     CodeNotLoadedError: 409,
+    ConflictError: 409,
+    PlanError: 409,
     CorruptionError: 500,
     SchemaOutdatedError: 503,
     UnavailableError: 503,
 }
-"""A class that is not listed has the status of its nearest base that is."""
+"""A class that is not listed has the status of its nearest base that is.
+
+A tick that processors fail is 500. One that the world's own settings refuse is 409: other settings, or other
+processors, let it pass.
+"""
 
 RETRYABLE = (OverloadedError, UnavailableError, WorldBusyError)
 
@@ -73,7 +81,8 @@ _DESCRIPTIONS: Mapping[int, str] = {
     404: "The world, entity, label, tick or route does not exist.",
     405: "The route does not have this method.",
     406: "None of the accepted media types can be given.",
-    409: "The present state forbids it: a name or command id in use, a removed or busy world, other code.",
+    409: "The present state forbids it: a name or command id in use, a removed or busy world, other "
+    "code, a plan or conflicting writes that the world's scheduler refuses.",
     412: "The world is not at the version that If-Match names.",
     413: "Larger than a documented limit.",
     415: "The body's media type is not the one that this route reads.",

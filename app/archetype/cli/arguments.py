@@ -13,9 +13,9 @@ __all__ = [
     "ComponentsOption",
     "EntityArgument",
     "FromOption",
-    "OwnSnapshotsOption",
     "PriorityOption",
     "ReferenceArgument",
+    "SchedulerOption",
     "SnapshotsOption",
     "TickOption",
     "ToOption",
@@ -23,10 +23,14 @@ __all__ = [
     "WorldArgument",
     "YesOption",
     "complete_reference",
+    "complete_scheduler",
     "complete_world",
 ]
 
 _COMPLETION_S = 0.3
+
+SCHEDULER_NAMES = ("default", "priority", "single", "sequential", "dependency", "frequency", "condition")
+"""The default scheduler, and what else builds groups on every server."""
 
 
 def complete_world(incomplete: str) -> list[str]:
@@ -54,6 +58,11 @@ def complete_reference(incomplete: str) -> list[str]:
     except ArchetypeError:
         return []
     return [f"{world}@{name}" for name in names if name.startswith(start)]
+
+
+def complete_scheduler(incomplete: str) -> list[str]:
+    """Return the names that a scheduler can be given by."""
+    return [name for name in SCHEDULER_NAMES if name.startswith(incomplete)]
 
 
 WorldArgument = Annotated[
@@ -89,13 +98,24 @@ FromOption = Annotated[
 ToOption = Annotated[
     int | None, typer.Option("--to", min=0, help="The tick behind a range; by default the next one to run.")
 ]
-_SNAPSHOTS = typer.Option(
-    "--snapshots",
-    metavar="N|needed",
-    help="Store its state after every N-th tick, or only where it is needed, and after each run.",
-)
-SnapshotsOption = Annotated[str, _SNAPSHOTS]
-OwnSnapshotsOption = Annotated[str | None, _SNAPSHOTS]
+SnapshotsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshots",
+        metavar="N|needed",
+        help="Store its state after every N-th tick, or only where it is needed, and after each run.",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME|JSON",
+        help="How its processors run: the name of what groups them, as dependency; settings as a JSON "
+        "object, @FILE or -; or default: one after the other.",
+        autocompletion=complete_scheduler,
+    ),
+]
 PriorityOption = Annotated[
     int | None, typer.Option("--priority", help="Within a tick the lower is applied first; by default 0.")
 ]

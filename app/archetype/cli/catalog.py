@@ -15,7 +15,7 @@ __all__ = ["app", "register"]
 
 app = typer.Typer(no_args_is_help=True, help="Add processors to a world, replace and remove them.")
 
-TYPE_COLUMNS = ("name", "priority", "components", "parameters", "module")
+TYPE_COLUMNS = ("name", "kind", "priority", "components", "reads", "writes", "parameters", "module")
 PROCESSOR_COLUMNS = (*TYPE_COLUMNS, "is_loaded", "is_current")
 
 

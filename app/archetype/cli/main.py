@@ -19,6 +19,7 @@ from archetype.cli import (
     query,
     replay,
     retention,
+    scheduling,
     serve,
     simulate,
     sql,
@@ -69,6 +70,7 @@ app.add_typer(world.app, name="world")
 retention.register(app, world.app)
 replay.register(world.app)
 ancestry.register(world.app)
+scheduling.register(world.app)
 simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")

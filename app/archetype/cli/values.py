@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,18 @@ from typing import Any, cast
 
 from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["assignments", "components", "json_object", "json_value", "names", "snapshot_policy", "text_of"]
+__all__ = [
+    "assignments",
+    "components",
+    "json_object",
+    "json_value",
+    "names",
+    "scheduler_settings",
+    "snapshot_policy",
+    "text_of",
+]
+
+_NAME = re.compile(r"[^\W\d]\w*(\.\w+)*")
 
 
 def json_value(text: str, option: str) -> Any:
@@ -40,7 +52,10 @@ def text_of(given: str, option: str) -> str:
 
 def json_object(given: str, option: str) -> dict[str, Any]:
     """Return a JSON object from what `text_of` finds."""
-    text = text_of(given, option)
+    return _object_of(text_of(given, option), option)
+
+
+def _object_of(text: str, option: str) -> dict[str, Any]:
     value = json_value(text, option)
     if not isinstance(value, dict):
         msg = f"must be a JSON object such as {{}}, not {text.strip()}"
@@ -78,6 +93,14 @@ def names(text: str) -> list[str]:
 def snapshot_policy(text: str) -> int | str:
     """Return a snapshot policy: a number of ticks, or a word."""
     return int(text) if text.isdecimal() else text
+
+
+def scheduler_settings(given: str, option: str = "--scheduler") -> dict[str, Any] | None:
+    """Return a scheduler's settings: a builder's name or JSON, as `text_of` finds it; `default` is None."""
+    text = text_of(given, option).strip()
+    if text == "default":
+        return None
+    return {"group_builder": text} if _NAME.fullmatch(text) else _object_of(text, option)
 
 
 def _fault(option: str, message: str) -> InvalidInputError:

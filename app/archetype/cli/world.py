@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from archetype.cli.arguments import (
     FromOption,
-    OwnSnapshotsOption,
     ReferenceArgument,
+    SchedulerOption,
     SnapshotsOption,
     ToOption,
     WorldArgument,
     YesOption,
 )
 from archetype.cli.session import Session, confirmed, with_session
-from archetype.cli.values import snapshot_policy
+from archetype.cli.values import scheduler_settings, snapshot_policy
+from archetype.errors import FieldFault, InvalidInputError
 
 __all__ = ["app"]
 
@@ -25,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, list, inspect, configure, la
 COLUMNS = ("name", "tick", "entity_count", "parent_id", "fork_tick", "world_id")
 
 
-@app.command(epilog="Example: archetype world create demo --seed 7")
+@app.command(epilog="Example: archetype world create demo --seed 7 --scheduler dependency")
 @with_session
 def create(
     session: Session,
@@ -34,7 +35,8 @@ def create(
         int | None,
         typer.Option("--seed", min=0, help="What its random numbers derive from."),
     ] = None,
-    snapshots: OwnSnapshotsOption = None,
+    snapshots: SnapshotsOption = None,
+    scheduler: SchedulerOption = None,
     uri: Annotated[str | None, typer.Option("--uri", hidden=True)] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", hidden=True)] = None,
 ) -> None:
@@ -43,7 +45,10 @@ def create(
         session.note("--uri and --namespace have no effect: the server's database holds all worlds")
     session.output.record(
         session.client.create_world(
-            name, seed=seed, snapshots=None if snapshots is None else snapshot_policy(snapshots)
+            name,
+            seed=seed,
+            snapshots=None if snapshots is None else snapshot_policy(snapshots),
+            scheduler=None if scheduler is None else scheduler_settings(scheduler),
         )
     )
 
@@ -62,11 +67,24 @@ def inspect(session: Session, world: WorldArgument) -> None:
     session.output.record(session.client.world(world))
 
 
-@app.command(epilog="Example: archetype world configure demo --snapshots needed")
+@app.command(epilog="Example: archetype world configure demo --snapshots needed --scheduler @scheduler.json")
 @with_session
-def configure(session: Session, world: WorldArgument, snapshots: SnapshotsOption) -> None:
-    """Change when a world's states are stored, from its next run on."""
-    session.output.record(session.client.configure_world(world, snapshots=snapshot_policy(snapshots)))
+def configure(
+    session: Session,
+    world: WorldArgument,
+    snapshots: SnapshotsOption = None,
+    scheduler: SchedulerOption = None,
+) -> None:
+    """Change when a world's states are stored, or how its processors run, from its next run on."""
+    change: dict[str, Any] = {}
+    if snapshots is not None:
+        change["snapshots"] = snapshot_policy(snapshots)
+    if scheduler is not None:
+        change["scheduler"] = scheduler_settings(scheduler)
+    if not change:
+        msg = "nothing to change; give --snapshots, --scheduler or both"
+        raise InvalidInputError(msg, faults=[FieldFault("--scheduler", msg)])
+    session.output.record(session.client.configure_world(world, **change))
 
 
 @app.command(epilog="Example: archetype world counts demo --from 100 --to 200")

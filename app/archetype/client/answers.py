@@ -27,7 +27,10 @@ __all__ = [
 
 
 class World(TypedDict):
-    """A world; `tick` is the number of the next tick to run, `snapshots` says when its states are stored."""
+    """A world; `tick` is the number of the next tick to run, `snapshots` says when its states are stored.
+
+    `scheduler` says how its processors run; None is one after the other, by priority.
+    """
 
     world_id: str
     name: str
@@ -39,6 +42,7 @@ class World(TypedDict):
     seed: int
     created_at: str
     snapshots: int | str
+    scheduler: dict[str, Any] | None
 
 
 class Label(TypedDict):
@@ -138,29 +142,37 @@ class RunReport(TypedDict):
     final_tick: int
 
 
-class WorldProcessor(TypedDict):
-    """A processor that runs in a world.
+class ProcessorType(TypedDict):
+    """A processor that the server has loaded, with its parameters and their defaults.
 
-    `is_loaded` says whether the server has code for it, `is_current` whether that is the recorded code.
+    `kind` is frame or system; `reads` and `writes` are None where it declares none, and `retry_policy` is
+    where the scheduler's holds.
     """
 
     name: str
     priority: int
     components: list[str]
-    parameters: dict[str, Any]
+    kind: str
+    reads: list[str] | None
+    writes: list[str] | None
+    depends_on: list[str]
+    every: int
+    offset: int
+    runs_alone: bool
+    has_condition: bool
+    retry_policy: dict[str, Any] | None
     module: str
+    parameters: dict[str, Any]
+
+
+class WorldProcessor(ProcessorType):
+    """A processor that runs in a world, with its own parameters.
+
+    `is_loaded` says whether the server has code for it, `is_current` whether that is the recorded code.
+    """
+
     is_loaded: bool
     is_current: bool
-
-
-class ProcessorType(TypedDict):
-    """A processor that the server has loaded, with its parameters and their defaults."""
-
-    name: str
-    module: str
-    priority: int
-    components: list[str]
-    parameters: dict[str, Any]
 
 
 class State(TypedDict):

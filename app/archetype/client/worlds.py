@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from enum import Enum
+from typing import Any, Final, Literal
 
 from archetype.client import answers
 from archetype.client.calls import Calls, json_of, path_of, present
 from archetype.errors import WorldNotFoundError
 
-__all__ = ["WorldCalls"]
+__all__ = ["UNSET", "WorldCalls"]
+
+
+class _Unset(Enum):
+    UNSET = "unset"
+
+
+UNSET: Final = _Unset.UNSET
+"""Stands for a setting that is left as it is, where None is one to set."""
 
 Snapshots = int | str
 """When states are stored: after every N-th tick, or `"needed"`."""
+
+Scheduler = Mapping[str, Any]
+"""How processors run: `{"group_builder": "dependency", "max_concurrent": 8, "conflicts": "error"}`."""
 
 
 class WorldCalls(Calls):
     """The calls about worlds as wholes."""
 
     def create_world(
-        self, name: str | None = None, *, seed: int | None = None, snapshots: Snapshots | None = None
+        self,
+        name: str | None = None,
+        *,
+        seed: int | None = None,
+        snapshots: Snapshots | None = None,
+        scheduler: Scheduler | None = None,
     ) -> answers.World:
-        """Make a world; without a name it is named by its id, without a seed it draws one."""
-        return self._change("POST", "/worlds", present(name=name, seed=seed, snapshots=snapshots))
+        """Make a world; without a name it is named by its id, without a seed it draws one.
+
+        Without a `scheduler` its processors run one after the other, by priority.
+        """
+        body = present(name=name, seed=seed, snapshots=snapshots, scheduler=scheduler)
+        return self._change("POST", "/worlds", body)
 
     def world(self, world: str) -> answers.World:
         """Return a world."""
@@ -40,9 +62,21 @@ class WorldCalls(Calls):
             response = self._transport.send("GET", following)
             yield from json_of(response)
 
-    def configure_world(self, world: str, *, snapshots: Snapshots) -> answers.World:
-        """Change when a world's states are stored, from its next run on."""
-        return self._change("PATCH", path_of(world), {"snapshots": snapshots})
+    def configure_world(
+        self,
+        world: str,
+        *,
+        snapshots: Snapshots | None = None,
+        scheduler: Scheduler | Literal[_Unset.UNSET] | None = UNSET,
+    ) -> answers.World:
+        """Change when a world's states are stored, or how its processors run, from its next run on.
+
+        What is left out stays; a scheduler of None is the default one again.
+        """
+        body = present(snapshots=snapshots)
+        if scheduler is not UNSET:
+            body["scheduler"] = scheduler
+        return self._change("PATCH", path_of(world), body)
 
     def fork_world(
         self,

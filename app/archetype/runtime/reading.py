@@ -1,4 +1,4 @@
-"""What a world's handle reads: states at any committed tick, and the log."""
+"""What a world's handle reads: states at any committed tick, the log, what ran, and what will."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.command import Command
 from archetype.runtime.entities import component_names
 from archetype.runtime.handle import WorldHandle
+from archetype.service.executions import TickExecutions
 from archetype.service.filters import history_filter
 from archetype.service.labels import Label
+from archetype.service.plans import WorldPlan
 from archetype.service.queries import EntityState, WorldSnapshot
 from archetype.service.ranges import committed_range
 from archetype.service.worlds import WorldInfo
@@ -72,6 +74,24 @@ class Reading(WorldHandle):
         row = await self._row(services)
         ticks = committed_range(row, from_tick, to_tick)
         return await services.world_service.counts(row, ticks.start, ticks.stop)
+
+    async def plan(self) -> WorldPlan:
+        """Return the plan of the next tick, made on the last committed state; nothing is run.
+
+        Raises `PlanError` where the plan cannot be run, `CodeNotLoadedError` and `CodeChangedError` where the
+        recorded code is not here.
+        """
+        services = await self._activate()
+        return await services.plan_service.plan(await self._row(services))
+
+    async def executions(
+        self, from_tick: int | None = None, to_tick: int | None = None
+    ) -> list[TickExecutions]:
+        """Return what ran in each tick `from_tick` <= t < `to_tick`, by default in all."""
+        services = await self._activate()
+        row = await self._row(services)
+        ticks = committed_range(row, from_tick, to_tick)
+        return await services.execution_service.of_ticks(row, ticks.start, ticks.stop)
 
     async def labels(self) -> list[Label]:
         """List the world's labels by tick and name, those inherited from its ancestors too."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
 from archetype.clock import new_id
+from archetype.core.component import Component
 from archetype.core.context import TickContext
 from archetype.core.scheduling.executor import plan_tick
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
@@ -26,12 +27,15 @@ __all__ = ["Overlap", "PlanService", "PlannedGroup", "PlannedProcessor", "WorldP
 
 @dataclass(frozen=True)
 class PlannedProcessor:
-    """A processor in a plan; `reads` and `writes` are None where it may touch everything."""
+    """A processor in a plan; `reads` and `writes` are None where it may touch everything.
+
+    `kind` is "frame" for one that works on frames, "system" for one that works on objects.
+    """
 
     index: int
     name: str
+    kind: Literal["frame", "system"]
     priority: int
-    is_frame: bool
     components: Sequence[str]
     reads: Sequence[str] | None
     writes: Sequence[str] | None
@@ -46,7 +50,8 @@ class PlannedProcessor:
 class Overlap:
     """A component that two processors of a group both declare to write, and how their writes combine.
 
-    `resolution` is "last" or "combine" for the whole component, else the operation of each field.
+    `resolution` is "last" or "combine" for the whole component, else the operation of each field, "last" of
+    those that have none.
     """
 
     component: str
@@ -90,7 +95,7 @@ class PlanService:
         """
         live = self._worlds.live(world.world_id)
         code = self._simulation.pool.load(world.world_id, await self._simulation.program(world))
-        projection = await self._states.of_live(live, world.committed_tick)
+        state = await self._states.state(world, world.committed_tick)
         context = TickContext(
             world_id=world.world_id,
             run_id=new_id(),
@@ -98,7 +103,7 @@ class PlanService:
             seed=world.seed,
             resources=live.resources,
         )
-        plan = plan_tick(projection.state, code.processors, context, code.scheduler)
+        plan = plan_tick(state, code.processors, context, code.scheduler)
         policy = code.scheduler.config.retry_policy
         return WorldPlan(
             world_id=world.world_id,
@@ -119,8 +124,8 @@ def _described(system: SystemDescriptor, policy: RetryPolicy) -> PlannedProcesso
     return PlannedProcessor(
         index=system.index,
         name=system.name,
+        kind="frame" if system.is_frame else "system",
         priority=system.priority,
-        is_frame=system.is_frame,
         components=sorted(system.component_names),
         reads=None if reads is None else sorted(reads),
         writes=None if writes is None else sorted(writes),
@@ -142,5 +147,11 @@ def _overlaps(systems: Sequence[SystemDescriptor]) -> list[Overlap]:
     return found
 
 
-def _resolution(component: str) -> Any:
-    return rule_of(component)
+def _resolution(component: str) -> str | dict[str, str]:
+    rule = rule_of(component)
+    if rule.combining is not None:
+        return "combine"
+    if not rule.operations:
+        return "last"
+    fields = Component.get_type_by_name(component).layout().fields
+    return {each.name: rule.operations.get(each.column, "last") for each in fields}

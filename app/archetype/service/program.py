@@ -21,11 +21,12 @@ __all__ = ["CodeChange", "ProcessorCode", "ProcessorInfo", "ProcessorRecord", "P
 
 @dataclass(frozen=True)
 class ProcessorInfo:
-    """A processor as `GET /worlds/{id}/processors` and the CLI list it."""
+    """A processor as `GET /worlds/{id}/processors` and the CLI list it; `declared` is that of its code."""
 
     name: str
     priority: int
     components: list[str]
+    declared: Mapping[str, Any]
     parameters: Mapping[str, Any]
     module: str
     is_loaded: bool
@@ -267,6 +268,7 @@ def _info(record: ProcessorRecord) -> ProcessorInfo:
         name=record.name,
         priority=record.priority,
         components=list(record.code.components),
+        declared=record.code.declared,
         parameters=record.parameters,
         module=record.code.module,
         is_loaded=kind is not None,

@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from archetype.api.problems import problems
 from archetype.api.requests import FromTick, ToTick, WorldReference, past_of, world_id_of
+from archetype.api.schemas.scheduling import PlanResponse, TickExecutionsResponse
 from archetype.api.schemas.simulation import (
     ProcessorResponse,
     ReplayResponse,
@@ -80,7 +81,33 @@ class SimulationRoutes(Controller):
         """List the processors of the next tick, in the order in which they run."""
         found = await services.world_service.find(world)
         infos = await services.simulation_service.processors(found)
-        return [ProcessorResponse(**asdict(info)) for info in infos]
+        return [ProcessorResponse.of(info) for info in infos]
+
+    @get("/plan", summary="Plan the next tick", responses=problems(404, 409, 422))
+    async def plan(self, world: FromPath[str], services: NamedDependency[ServiceContainer]) -> PlanResponse:
+        """Say which processors of the next tick run together, and where their declared writes overlap.
+
+        It is planned on the last committed state; nothing is run, no condition is asked.
+        """
+        found = await services.world_service.find(world)
+        return PlanResponse(**asdict(await services.plan_service.plan(found)))
+
+    @get("/executions", summary="Say what ran", responses=problems(404, 413, 422))
+    async def executions(
+        self,
+        world: WorldReference,
+        services: NamedDependency[ServiceContainer],
+        from_tick: FromTick = None,
+        to_tick: ToTick = None,
+    ) -> list[TickExecutionsResponse]:
+        """Say what each processor did in each tick of a range, by default of all that are committed.
+
+        With it come the conflicts: cells that several processors of a group wrote, and what became of them.
+        """
+        found, end = await past_of(services, world, to_tick)
+        ticks = committed_range(found, from_tick, end)
+        ran = await services.execution_service.of_ticks(found, ticks.start, ticks.stop)
+        return [TickExecutionsResponse.of(each) for each in ran]
 
     @get("/replay", summary="Compute ticks again", responses=problems(404, 409, 413, 422))
     async def replay(

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 import archetype
 from archetype.api.metrics import METRICS_MEDIA_TYPE, Metrics
 from archetype.api.problems import problems
+from archetype.api.schemas.scheduling import declared_fields
 from archetype.api.schemas.system import (
     ComponentType,
     FieldType,
@@ -22,6 +23,7 @@ from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
+from archetype.core.scheduling.declared import declarations
 from archetype.service.container import ServiceContainer
 
 __all__ = ["SystemRoutes"]
@@ -71,7 +73,7 @@ class SystemRoutes(Controller):
 
     @get("/processors", summary="List loaded processor types", responses=problems())
     async def processor_types(self) -> list[ProcessorType]:
-        """List the processor classes that this server has loaded, with their constructor parameters."""
+        """List the processor classes that this server has loaded, with parameters and declarations."""
         return [
             ProcessorType(
                 name=name,
@@ -79,6 +81,7 @@ class SystemRoutes(Controller):
                 priority=kind.priority,
                 components=[component.__name__ for component in kind.components],
                 parameters=_parameters(kind),
+                **declared_fields(declarations(kind)),
             )
             for name, kind in sorted(Processor.loaded_types().items())
         ]

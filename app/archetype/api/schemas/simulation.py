@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.api.schemas.scheduling import DeclaredProcessor, declared_fields
 from archetype.log.payloads import MAX_STEPS
+from archetype.service.program import ProcessorInfo
 
 __all__ = [
     "ProcessorResponse",
@@ -61,16 +64,19 @@ class RunResponse(BaseModel):
     final_tick: int = Field(description="The world's tick now: the number of the next tick to run.")
 
 
-class ProcessorResponse(BaseModel):
-    """A processor that runs in a world."""
+class ProcessorResponse(DeclaredProcessor):
+    """A processor that runs in a world, with what its recorded code declares."""
 
-    name: str
-    priority: int
-    components: list[str]
     parameters: dict[str, Any]
     module: str
     is_loaded: bool = Field(description="Whether this server has its code.")
     is_current: bool = Field(description="Whether that code is the recorded one; other code is replaced.")
+
+    @classmethod
+    def of(cls, info: ProcessorInfo) -> ProcessorResponse:
+        """Describe a processor."""
+        own = asdict(info)
+        return cls(**declared_fields(own.pop("declared")), **own)
 
 
 class CodeChangeResponse(BaseModel):

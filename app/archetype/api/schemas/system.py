@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from archetype.api.schemas.scheduling import DeclaredProcessor
+
 __all__ = ["ComponentType", "FieldType", "Problem", "ProcessorType", "ServerInfo", "StatusResponse"]
 
 
@@ -25,13 +27,10 @@ class ComponentType(BaseModel):
     fields: list[FieldType]
 
 
-class ProcessorType(BaseModel):
-    """A processor class that this server has loaded."""
+class ProcessorType(DeclaredProcessor):
+    """A processor class that this server has loaded, with what it declares."""
 
-    name: str
     module: str
-    priority: int
-    components: list[str]
     parameters: dict[str, Any] = Field(
         description="Constructor parameters with their defaults; null where there is none."
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.scheduling.settings import SchedulerSettings
@@ -43,7 +44,14 @@ class WorldCreate(Body):
     namespace: str | None = Field(default=None, description="Accepted for old callers; has no effect.")
 
 
-WorldBody = Annotated[WorldCreate, json_body({"name": "demo", "seed": 7, "snapshots": 10})]
+_DEMO = {
+    "name": "demo",
+    "seed": 7,
+    "snapshots": 10,
+    "scheduler": {"group_builder": "dependency", "max_concurrent": 8, "retry_policy": {"max_attempts": 3}},
+}
+
+WorldBody = Annotated[WorldCreate, json_body(_DEMO)]
 
 
 class WorldChange(Body):
@@ -52,8 +60,17 @@ class WorldChange(Body):
     snapshots: Snapshots = Field(default=1, description=_SNAPSHOTS)
     scheduler: SchedulerSettings | None = Field(default=None, description=_SCHEDULER)
 
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            msg = "names no setting to change; give snapshots, scheduler or both"
+            raise PydanticCustomError("nothing_to_change", msg)
+        return self
 
-WorldChangeBody = Annotated[WorldChange, json_body({"snapshots": "needed"})]
+
+WorldChangeBody = Annotated[
+    WorldChange, json_body({"snapshots": "needed", "scheduler": {"conflicts": "error"}})
+]
 
 
 class ForkCreate(Body):
