@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import struct
 import uuid
 
@@ -35,7 +36,8 @@ def id_source(first=1000):
     async def reserve(count):
         await asyncio.sleep(0)
         asked.append(count)
-        return [next(following) for _ in range(count)][0]
+        given = [next(following) for _ in range(count)]
+        return given[0]
 
     return reserve, asked
 
@@ -111,7 +113,7 @@ def column(state, name):
 def spelled(value):
     """Spell a value so that it equals only its like: -0.0 is not 0.0, 1 not 1.0 nor True, a NaN a NaN."""
     if isinstance(value, float):
-        return "nan" if value != value else struct.pack("<d", value).hex()
+        return "nan" if math.isnan(value) else struct.pack("<d", value).hex()
     if isinstance(value, dict):
         return {name: spelled(each) for name, each in value.items()}
     if isinstance(value, list):

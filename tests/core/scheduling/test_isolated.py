@@ -3,7 +3,6 @@ import threading
 
 import pytest
 from daft import col, lit
-from ticks import column, context, frame_processor, id_source, run, state_of
 
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor
@@ -11,6 +10,7 @@ from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.results import SystemResult
 from archetype.core.scheduling.system import system
 from archetype.errors import AccessViolationError, ProcessorError
+from ticks import column, context, frame_processor, id_source, run, state_of
 
 
 class IsoCell(Component):
