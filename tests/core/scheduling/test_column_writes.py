@@ -307,6 +307,31 @@ async def test_a_delta_that_cannot_be_summed_fails_the_tick_and_names_the_field(
     assert caught.value.details["processors"] == ["ColSut", "colnothing"]
 
 
+class ColStrict(Component):
+    v: int = 0
+
+    def __combine__(self, other):
+        raise ZeroDivisionError("nothing combines")
+
+
+UNFOLDABLE = {
+    "delta of a text": ({"coltext__s": Delta(lit("z"))}, r"ColText\.s takes no Delta"),
+    "overflow": ({"colnum__n": Delta(2**63 - 1)}, "overflow"),
+    "combine": ({"colstrict__v": Delta(1)}, "nothing combines"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFOLDABLE)
+async def test_what_cannot_be_folded_fails_a_chain_too_and_names_the_processor(kind):
+    returned, message = UNFOLDABLE[kind]
+    state = state_of([ColNum(n=5), ColText(), ColStrict()])
+    with pytest.raises(ProcessorError, match=message) as caught:
+        await run_processors(state, [frame_processor(lambda df: returned, name="ColSut")], context())
+    assert caught.value.details["processor"] == "ColSut"
+    with pytest.raises(TickFailedError, match=message):
+        await wrote(lambda df: returned, state)
+
+
 async def test_an_empty_mapping_writes_nothing():
     state = three()
     assert (await wrote(lambda df: {}, state)).state is state

@@ -147,7 +147,10 @@ class _Chain:
         archetype_id = table.archetype.archetype_id
         ended = {} if writes.ended is None else {archetype_id: writes.ended}
         output = Output(system.index, system.name, writes.columns, ended)
-        folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
+        try:
+            folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
+        except Exception as exc:
+            raise frames.error(system, said(exc)) from exc
         checked = CheckedRows(folded.state.tables.get(archetype_id), folded.tombstones.get(archetype_id))
         self._close(system, table, checked, started, cell_count=folded.cell_counts.get(system.index, 0))
 

@@ -14,7 +14,7 @@ from archetype.core.querying import configure_daft
 from archetype.core.scheduling.access import Access
 from archetype.core.scheduling.attempts import Attempted, failures_of, run_attempts
 from archetype.core.scheduling.fold import Folded, count_spawns, fold_group
-from archetype.core.scheduling.frames import GroupFrames
+from archetype.core.scheduling.frames import GroupFrames, said
 from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy
@@ -23,7 +23,7 @@ from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ArchetypeError, ConflictError, InvalidInputError, ProcessorError, TickFailedError
+from archetype.errors import ArchetypeError, ConflictError, ProcessorError, TickFailedError
 
 __all__ = ["GroupRan", "GroupRun", "policy_of", "view_of"]
 
@@ -108,7 +108,7 @@ class GroupRun:
         try:
             return bool(await in_thread(functools.partial(condition, view)))
         except Exception as exc:
-            raise self._failed(system, f"has a condition that raised {type(exc).__name__}: {exc},") from exc
+            raise self._failed(system, f"has a condition that raised {said(exc)},") from exc
 
     async def _attempted(self, system: SystemDescriptor, frames: GroupFrames) -> Attempted[Ran]:
         policy = policy_of(system, self.scheduler)
@@ -124,7 +124,7 @@ class GroupRun:
         try:
             return await run_attempts(once, policy=policy, slots=self.slots, timers=self.context.timers)
         except TimeoutError as exc:
-            error = self._failed(system, f"took longer than {policy.timeout} s, each time it was tried,")
+            error = self._failed(system, f"took longer than its timeout of {policy.timeout} s")
             error.details["attempts"] = [each.to_json() for each in failures_of(exc)]
             raise error from exc
         except ArchetypeError as exc:
@@ -151,10 +151,12 @@ class GroupRun:
         first_id = 0 if spawned is None else spawned.first
         try:
             return await asyncio.to_thread(fold_group, self.state, outputs, first_id), spawned
-        except InvalidInputError as exc:
+        except Exception as exc:
+            # What is no error of ours comes from a component's own __combine__.
+            what = exc.message if isinstance(exc, ArchetypeError) else f"{said(exc)}."
             writers = ", ".join(each.name for each in outputs)
             raise TickFailedError(
-                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {exc.message} "
+                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {what} "
                 "Nothing of this tick was kept; mend the processor and step again.",
                 tick=self.context.tick,
                 processors=[each.name for each in outputs],
