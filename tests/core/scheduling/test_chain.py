@@ -1,4 +1,5 @@
 import asyncio
+import math
 import random
 import threading
 import uuid
@@ -8,20 +9,26 @@ import pyarrow as pa
 import pytest
 from daft import DataType, col, lit
 from daft.functions import when
-from pydantic import Field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 
 from archetype.core.apply import apply_changes
 from archetype.core.bulk import batch_from_components, check_spawn_batch
 from archetype.core.changes import Despawn, Spawn, SpawnBatch
+from archetype.core.combine import Delta
 from archetype.core.component import Component
-from archetype.core.context import TickContext, rng_for
+from archetype.core.context import TickContext, Timers, rng_for
 from archetype.core.frame_rows import same_memory
 from archetype.core.processor import AsyncProcessor
 from archetype.core.resources import Resources
 from archetype.core.scheduling.executor import run_processors
+from archetype.core.scheduling.frames import Frames
+from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.state import WorldState
 from archetype.core.tick import compute_tick, snapshot_rows
 from archetype.errors import ProcessorError
+from ticks import outcome, rows_of, run, spelled
 
 
 class ExPos(Component):
@@ -381,3 +388,217 @@ def test_same_memory_is_told_from_same_buffers():
     moved = pa.Array.from_buffers(pa.int64(), 3, [pa.py_buffer(b"\x06"), numbers.buffers()[1]])
     assert not same_memory(nulled, numbers)
     assert not same_memory(nulled, moved)
+
+
+def framed(change, name="ExFramed", **options):
+    return processor(bad(change), name=name, **options)
+
+
+async def apart(state, processors, here=None):
+    """Run each processor in a group of its own, not fused with the next one."""
+    groups = [[index] for index in range(len(processors))]
+    return await run(state, processors, *groups, here=here, retry_policy=RetryPolicy(max_attempts=2))
+
+
+async def test_an_entity_that_ended_cannot_come_back():
+    run_in = [
+        framed(lambda df: df.with_column("is_active", col("entity_id") != 2)),
+        framed(lambda df: df.with_column("is_active", col("expos__x") > 0)),
+        framed(lambda df: {"is_active": lit(True)}),
+        framed(lambda df: {"expos__y": lit(5.0)}),
+    ]
+    for result in (await run_processors(movers(), run_in, context()), await apart(movers(), run_in)):
+        assert column(result.state, "expos__y") == {1: 5.0, 3: 5.0}
+        [ended] = result.tombstones.values()
+        assert ended.rows.select(["entity_id", "expos__y"]).to_pylist() == [{"entity_id": 2, "expos__y": 0.0}]
+
+
+async def test_a_processor_does_not_see_who_ended_before_it():
+    def refuse(x):
+        assert x < 3
+        return x
+
+    def total(df):
+        seen.append(sorted(df.to_pydict()["entity_id"]))
+        return df.with_column("expos__y", lit(float(sum(df.to_pydict()["expos__x"]))))
+
+    seen = []
+    run_in = [
+        framed(lambda df: df.with_column("is_active", col("expos__x") < 3)),
+        framed(
+            lambda df: df.with_column("expos__x", col("expos__x").apply(refuse, DataType.float64())),
+            name="ExRefuses",
+        ),
+        framed(total),
+    ]
+    result = await run_processors(movers(), run_in, context())
+    assert column(result.state, "expos__y") == {1: 3.0, 2: 3.0}
+    assert seen[-1] == [1, 2]
+
+
+async def test_one_that_raises_on_rows_that_ended_before_it_is_not_at_fault():
+    def strict(df):
+        if 3 in df.to_pydict()["entity_id"]:
+            raise ValueError("entity 3 is no more")
+        return df.with_column("expos__y", lit(1.0))
+
+    run_in = [framed(lambda df: df.with_column("is_active", col("entity_id") < 3)), framed(strict)]
+    result = await run_processors(movers(), run_in, context())
+    assert column(result.state, "expos__y") == {1: 1.0, 2: 1.0}
+
+
+async def test_when_all_have_ended_nobody_runs_on_them():
+    calls = []
+
+    def process(df):
+        calls.append(df.count_rows())
+        return df.with_column("expos__y", lit(1.0))
+
+    run_in = [
+        framed(lambda df: df.with_column("is_active", lit(False)), deterministic=False),
+        framed(process, deterministic=False),
+    ]
+    result = await run_processors(movers(), run_in, context())
+    assert (result.state.tables, calls) == ({}, [])
+    [ended] = result.tombstones.values()
+    assert ended.row_count == 3
+
+
+async def test_processors_in_a_row_are_one_query(monkeypatch):
+    queries, collect = [], Frames._collect
+
+    def counting(self, df):
+        queries.append(1)
+        return collect(self, df)
+
+    monkeypatch.setattr(Frames, "_collect", counting)
+    mapped = framed(lambda df: {"expos__y": col("expos__x")})
+    result = await run_processors(movers(1), [adds(1), framed(lambda df: df), mapped, adds(2)], context())
+    assert column(result.state, "expos__x") == {1: 112.0}
+    assert column(result.state, "expos__y") == {1: 11.0}
+    assert len(queries) == 1
+    figures = [(each.cell_count, each.duration_ms) for each in result.report.executions]
+    assert figures == [(None, None)] * 3 + [(2, 0.0)]
+
+
+async def test_the_processor_that_closes_a_query_has_its_figures():
+    seconds = iter(range(100))
+    here = context(timers=Timers(now=lambda: float(next(seconds))))
+    drawn = framed(lambda df: {"expos__x": lit(7.0)}, name="ExDrawn", deterministic=False)
+    end = framed(lambda df: df.with_column("is_active", col("entity_id") != 2), name="ExEnds")
+    result = await run_processors(movers(), [adds(1), drawn, adds(0), end], here)
+    spelled = [each.to_json() for each in result.report.executions]
+    base = {"status": "done", "archetypes": 1, "rows": 3, "attempts": 1}
+    assert spelled == [
+        base | {"group": 0, "index": 0, "processor": "ExProcessor", "cells": 3, "ms": 1000.0},
+        base | {"group": 1, "index": 1, "processor": "ExDrawn", "cells": 3, "ms": 1000.0},
+        base | {"group": 2, "index": 2, "processor": "ExProcessor#2", "cells": 3, "ms": 1000.0},
+        base | {"group": 3, "index": 3, "processor": "ExEnds", "cells": 0, "ms": 1000.0, "ended": 1},
+    ]
+
+
+class ExSpot(BaseModel):
+    at: float
+    name: str | None = None
+
+
+class ExBits(Component):
+    f: float = 0.0
+    maybe: float | None = None
+    s: str = ""
+    tags: list[int] = Field(default_factory=list)
+    spot: ExSpot = ExSpot(at=0.0)
+
+
+class ExTag(Component):
+    g: float = 0.0
+
+
+def some(condition, value, name):
+    return when(condition, value).otherwise(col(name))
+
+
+def scaled(df):
+    factor = len(df.to_pydict()["entity_id"])
+    return df.with_column("exbits__f", col("exbits__f") * factor)
+
+
+def summed(df):
+    totals = df.groupby("exbits__s").agg(col("exbits__f").sum().alias("total"))
+    return df.join(totals, on="exbits__s").with_column("exbits__f", col("total")).exclude("total")
+
+
+EVEN = col("entity_id") % 2 == 0
+STEPS = {
+    "adds": lambda df: df.with_column("exbits__f", col("exbits__f") + 1),
+    "negates": lambda df: {"exbits__f": col("exbits__f") * -1.0},
+    "divides": lambda df: df.with_column("exbits__f", col("exbits__f") / col("exbits__f")),
+    "nulls": lambda df: {"exbits__maybe": some(EVEN, lit(None), "exbits__maybe")},
+    "fills": lambda df: {"exbits__maybe": col("exbits__f")},
+    "constant": lambda df: {"exbits__maybe": -0.0},
+    "integer": lambda df: {"exbits__f": col("entity_id")},
+    "delta": lambda df: {"exbits__f": Delta(col("exbits__f"))},
+    "renames": lambda df: df.with_column("exbits__s", some(EVEN, lit("é"), "exbits__s") + "!"),
+    "lists": lambda df: {"exbits__tags": [[entity_id] * 2 for entity_id in df.to_pydict()["entity_id"]]},
+    "structs": lambda df: {"exbits__spot": pa.scalar({"at": -0.0, "name": None}, SPOT)},
+    "ends low": lambda df: df.with_column("is_active", col("exbits__f") > 0),
+    "ends even": lambda df: {"is_active": ~EVEN},
+    "ends marked": lambda df: df.where(col("entity_id") > 0).with_column("is_active", col("exbits__s") != ""),
+    "revives": lambda df: df.with_column("is_active", lit(True)),
+    "sorts": lambda df: df.sort("exbits__s", desc=True),
+    "sums": summed,
+    "counts": scaled,
+    "nothing": lambda df: df,
+    "carries": lambda df: {"exbits__f": col("exbits__f")},
+}
+SPOT = ExBits.get_prefixed_schema().field("exbits__spot").type
+
+entities = st.lists(
+    st.tuples(
+        st.builds(
+            ExBits,
+            f=st.sampled_from([0.0, -0.0, 1.0, -2.5, math.nan, math.inf, 1e308]),
+            maybe=st.sampled_from([None, -0.0, math.nan, 3.0]),
+            s=st.sampled_from(["", "a", "é"]),
+            tags=st.lists(st.integers(-2, 2), max_size=2),
+            spot=st.builds(ExSpot, at=st.sampled_from([-0.0, math.nan]), name=st.sampled_from([None, "n"])),
+        ),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(entities, st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans()), min_size=1, max_size=5))
+async def test_fused_or_each_in_a_group_of_its_own_the_same_comes_out(rows, steps):
+    state = state_of(*[[bits, ExTag()] if tagged else [bits] for bits, tagged in rows])
+    run_in = [framed(STEPS[step], name=f"Ex{step}", deterministic=each) for step, each in steps]
+    fused, alone = await run_processors(state, run_in, context()), await apart(state, run_in)
+    assert outcome(fused)["rows"] == outcome(alone)["rows"]
+    assert outcome(fused)["ended"] == outcome(alone)["ended"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_each_step_of_the_law_does_something_else(step):
+    bits = ExBits(f=3.0, maybe=2.0, s="", tags=[7], spot=ExSpot(at=1.0, name="n"))
+    state = state_of([bits], [bits.model_copy(update={"f": -1.0, "s": "b"})])
+    ran = await run_processors(state, [framed(STEPS[step])], context())
+    assert (rows_of(ran.state) == rows_of(state)) == (
+        step in {"nothing", "revives", "sorts", "carries", "sums"}
+    )
+
+
+async def test_processors_that_name_all_they_touch_come_to_what_fused_ones_do():
+    changes = [lambda df: df.with_column("expos__x", col("expos__x") * 3), lambda df: {"expos__x": Delta(1)}]
+    fused = await run_processors(movers(), [framed(each) for each in changes], context())
+    named = {"reads": (ExPos, ExVel), "writes": (ExPos, ExVel)}
+    isolated = await run_processors(movers(), [declared(each, **named) for each in changes], context())
+    assert spelled(column(fused.state, "expos__x")) == spelled(column(isolated.state, "expos__x"))
+    assert [each.cell_count for each in isolated.report.executions] == [3, 3]
+
+
+def declared(change, **rights):
+    body = {"process": bad(change), **rights}
+    return type("ExDeclared", (AsyncProcessor,), body)()

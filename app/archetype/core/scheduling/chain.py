@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from archetype.core.scheduling.frames import Frames, said
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
+from archetype.errors import TickFailedError
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -81,54 +82,75 @@ class _Chain:
         for system in systems:
             if segment and not system.processor.deterministic:
                 break
-            returned = await frames.call(system, df)
-            extended = _extended(frames, df, returned)
+            given = df if df is start else frames.without_ended(df)
+            extended = await self._extended(frames, system, given, is_first=not segment)
+            if isinstance(extended, Mapping):
+                await self._apart(frames, system, extended, started)
+                return 1
             if extended is None:
-                if not segment:
-                    await self._apart(frames, system, df, cast("Mapping[str, Any]", returned), started)
-                    return 1
                 break
-            df = extended
+            df = df if extended is given else extended
             segment.append(system)
             if not system.processor.deterministic:
                 break
         checked = await self._collected(frames, segment, start, df)
-        if checked.inactive is not None and len(segment) > 1:
-            # Fused, processors were given rows that one before them had ended.
+        if checked is None:
             for system in segment:
                 await self.query([system])
         else:
             self._close(segment[-1], table, checked, started)
         return len(segment)
 
+    async def _extended(
+        self, frames: Frames, system: SystemDescriptor, df: DataFrame, *, is_first: bool
+    ) -> DataFrame | Mapping[str, Any] | None:
+        """Give the frame that a query goes on from, or the columns that have to be folded in first.
+
+        None if a query has to end before this processor: what it does is then seen when it is the first.
+        """
+        try:
+            returned = await frames.call(system, df)
+        except TickFailedError:
+            # It may have met rows that have ended by then.
+            if is_first:
+                raise
+            return None
+        extended = _with_columns(frames, df, returned) if isinstance(returned, Mapping) else returned
+        return returned if extended is None and is_first else extended
+
     async def _collected(
         self, frames: Frames, segment: Sequence[SystemDescriptor], start: DataFrame, df: DataFrame
-    ) -> CheckedRows:
+    ) -> CheckedRows | None:
+        """Collect a query's frame; None if its processors have to be run one by one.
+
+        They have to if a row ends, which those behind must not see, and if it fails: to name who is at fault.
+        """
         if df is start:
             return CheckedRows(frames.table, None)
+        is_alone = len(segment) == 1
         try:
             _, output = await frames.collected(segment[-1], df)
-            return await asyncio.to_thread(_checked, frames, segment[-1], output)
-        except Exception:
-            await _blame(frames, segment, start)
-            raise
+            checked = await asyncio.to_thread(_checked, frames, segment[-1], output)
+        except TickFailedError:
+            if is_alone:
+                raise
+            return None
+        return checked if is_alone or checked.inactive is None else None
 
     async def _apart(
-        self,
-        frames: Frames,
-        system: SystemDescriptor,
-        df: DataFrame,
-        returned: Mapping[str, Any],
-        started: float,
+        self, frames: Frames, system: SystemDescriptor, returned: Mapping[str, Any], started: float
     ) -> None:
         """Fold the columns that a processor gave into its table."""
         table = frames.table
         listed = mapping_writes(frames, system, returned)
-        (writes,) = await evaluated(frames, df, [(system, listed)])
+        (writes,) = await evaluated(frames, frames.first, [(system, listed)])
         archetype_id = table.archetype.archetype_id
         ended = {} if writes.ended is None else {archetype_id: writes.ended}
         output = Output(system.index, system.name, writes.columns, ended)
-        folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
+        try:
+            folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
+        except Exception as exc:
+            raise frames.error(system, said(exc)) from exc
         checked = CheckedRows(folded.state.tables.get(archetype_id), folded.tombstones.get(archetype_id))
         self._close(system, table, checked, started, cell_count=folded.cell_counts.get(system.index, 0))
 
@@ -150,15 +172,17 @@ class _Chain:
         result.figures[system.index] = QueryFigures(cells, ended_count, duration_ms)
 
 
-def _extended(frames: Frames, df: DataFrame, returned: Any) -> DataFrame | None:
-    """Give the frame that a query goes on from, or None where columns have to be folded in first."""
-    if not isinstance(returned, Mapping):
-        return returned
+def _with_columns(frames: Frames, df: DataFrame, returned: Mapping[str, Any]) -> DataFrame | None:
+    """Give a frame with columns that a processor gave, or None where they are no plain expressions of it."""
     from daft import Expression  # noqa: PLC0415
 
-    if not all(isinstance(each, Expression) and name in frames.names for name, each in returned.items()):
+    known = {"is_active", *frames.table.archetype.schema.names}
+    if not all(isinstance(each, Expression) and name in known for name, each in returned.items()):
         return None
-    extended = df.with_columns(dict(returned))
+    try:
+        extended = df.with_columns(dict(returned))
+    except Exception:  # noqa: BLE001 (Daft's own; evaluated apart, it names the processor)
+        return None
     return extended if frames.has_dtypes(extended) else None
 
 
@@ -167,20 +191,6 @@ def _checked(frames: Frames, system: SystemDescriptor, output: pa.Table) -> Chec
         return check_rows(frames.table, output)
     except Exception as exc:
         raise frames.error(system, said(exc)) from exc
-
-
-async def _blame(frames: Frames, segment: Sequence[SystemDescriptor], start: DataFrame) -> None:
-    """Run a failed query of several processors again, collecting behind each, to name the one at fault."""
-    if len(segment) == 1:
-        return
-    df = start
-    for system in segment:
-        returned = await frames.call(system, df)
-        extended = _extended(frames, df, returned)
-        if extended is None:
-            return
-        df, output = await frames.collected(system, extended)
-        _checked(frames, system, output)
 
 
 def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:

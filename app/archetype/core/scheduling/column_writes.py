@@ -95,8 +95,8 @@ async def evaluated(
 ) -> list[FrameWrites]:
     """Evaluate what processors returned over one frame in a single query, and give their writes in order.
 
-    Where the query fails, each processor's expressions are evaluated alone, so that the error names the one
-    at fault.
+    Where the query fails, or an aggregate makes one row of many, each processor's expressions are evaluated
+    alone, so that the error names the one at fault.
     """
     expressions = [
         each.values
@@ -105,13 +105,17 @@ async def evaluated(
         if not isinstance(each.values, (pa.Array, pa.ChunkedArray))
     ]
     values: list[pa.Array] = []
+    is_shared = len(returned) > 1
     if expressions:
         try:
             values = await asyncio.to_thread(_evaluate, df, expressions)
         except Exception as exc:
-            if len(returned) > 1:
-                return [(await evaluated(frames, df, [each]))[0] for each in returned]
-            raise frames.error(returned[0][0], said(exc)) from exc
+            if not is_shared:
+                system = returned[0][0]
+                frames.require_readable(system, exc)
+                raise frames.error(system, said(exc)) from exc
+        if is_shared and (not values or len(values[0]) != frames.table.row_count):
+            return [(await evaluated(frames, df, [each]))[0] for each in returned]
     following = iter(values)
     writes: list[FrameWrites] = []
     for system, listed in returned:

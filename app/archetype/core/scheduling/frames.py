@@ -79,7 +79,7 @@ class Frames:
             if inspect.isawaitable(returned):
                 returned = await returned
         except Exception as exc:
-            self._require_readable(system, exc)
+            self.require_readable(system, exc)
             raise self.error(system, f"raised {said(exc)}") from exc
         if isinstance(returned, DataFrame):
             return returned if returned is df else self._conformed(system, returned)
@@ -96,12 +96,20 @@ class Frames:
         try:
             return await asyncio.to_thread(self._collect, df)
         except Exception as exc:
-            self._require_readable(system, exc)
+            self.require_readable(system, exc)
             raise self.error(system, said(exc)) from exc
 
     def has_dtypes(self, df: DataFrame) -> bool:
         """Say whether a frame has exactly this one's columns and types."""
         return {column.name: column.dtype for column in df.schema()} == self._dtypes
+
+    def without_ended(self, df: DataFrame) -> DataFrame:
+        """Give a frame in which rows that are not active have lost their ids, and so cannot come back."""
+        from daft import col, lit  # noqa: PLC0415
+        from daft.functions import when  # noqa: PLC0415
+
+        kept = when(col("is_active"), col("entity_id")).otherwise(lit(None))
+        return df.with_column("entity_id", kept)
 
     def error(self, system: SystemDescriptor, what: str) -> ProcessorError:
         """Give the error that says what a processor did wrong, where and when."""
@@ -165,8 +173,8 @@ class Frames:
         collected = df.select(*[col(name) for name in self.names]).collect()
         return self._with_constants(collected, is_active=False), collected.to_arrow()
 
-    def _require_readable(self, system: SystemDescriptor, exc: Exception) -> None:
-        """Raise AccessViolationError if a query failed for a column that is hidden from its processor."""
+    def require_readable(self, system: SystemDescriptor, exc: Exception) -> None:
+        """Raise AccessViolationError if an error names a column that is hidden from its processor."""
         if isinstance(exc, TickFailedError) or self.shown is self.table:
             return
         hidden = set(self.table.archetype.components) - set(self.shown.archetype.components)

@@ -108,7 +108,7 @@ class GroupRun:
         try:
             return bool(await in_thread(functools.partial(condition, view)))
         except Exception as exc:
-            raise self._failed(system, f"has a condition that raised {type(exc).__name__}: {exc},") from exc
+            raise self._failed(system, f"has a condition that raised {said(exc)},") from exc
 
     async def _attempted(self, system: SystemDescriptor, frames: GroupFrames) -> Attempted[Ran]:
         policy = policy_of(system, self.scheduler)
@@ -124,7 +124,7 @@ class GroupRun:
         try:
             return await run_attempts(once, policy=policy, slots=self.slots, timers=self.context.timers)
         except TimeoutError as exc:
-            error = self._failed(system, f"took longer than {policy.timeout} s, each time it was tried,")
+            error = self._failed(system, f"took longer than its timeout of {policy.timeout} s")
             error.details["attempts"] = [each.to_json() for each in failures_of(exc)]
             raise error from exc
         except ArchetypeError as exc:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from archetype.core.context import TickContext
 from archetype.core.gather import gather_or_cancel
@@ -192,21 +193,61 @@ async def in_thread(call: Callable[[], T], *, may_be_left: bool = False) -> T:
     A thread cannot be interrupted: cancelled, this waits until the call has ended, unless it `may_be_left`
     running.
     """
-    loop = asyncio.get_running_loop()
-    running = loop.run_in_executor(_threads(), contextvars.copy_context().run, call)
-    running.add_done_callback(_heard)
+    running = _Running(asyncio.get_running_loop(), call)
+    _threads().submit(contextvars.copy_context().run, running.run)
     try:
-        return await asyncio.shield(running)
+        await running.done
     except asyncio.CancelledError:
         if not may_be_left:
-            await asyncio.wait({running})
+            await running.left()
         raise
+    return running.outcome()
 
 
-def _heard(running: asyncio.Future[Any]) -> None:
-    """Take note of an error, which nobody waits for any more where the caller was cancelled."""
-    if not running.cancelled():
-        running.exception()
+class _Running(Generic[T]):
+    """A call in a thread, and what the event loop awaits of it.
+
+    The outcome is handed over as it is: a future would not take a StopIteration.
+    """
+
+    __slots__ = ("_call", "_error", "_has_ended", "_loop", "_result", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> None:
+        self._loop = loop
+        self._call = call
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._has_ended = False
+        self.done: asyncio.Future[None] = loop.create_future()
+
+    def run(self) -> None:
+        """Make the call; in the thread."""
+        try:
+            self._result = self._call()
+        except BaseException as exc:  # noqa: BLE001 (it is raised where the call is awaited)
+            self._error = exc
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._end)
+
+    def outcome(self) -> T:
+        """Give what the call gave, or raise what it raised."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # else it would hold itself, through its traceback
+        return cast("T", self._result)
+
+    async def left(self) -> None:
+        """Wait until the call has ended, whoever was cancelled meanwhile."""
+        if not self._has_ended:
+            self.done = self._loop.create_future()
+            await self.done
+
+    def _end(self) -> None:
+        self._has_ended = True
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 @functools.cache

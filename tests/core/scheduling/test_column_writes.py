@@ -1,0 +1,360 @@
+import datetime as dt
+from typing import Annotated
+
+import daft
+import numpy as np
+import pyarrow as pa
+import pytest
+from daft import DataType, col, lit
+from daft.functions import when
+from pydantic import Field
+
+from archetype.core.combine import Combine, Delta
+from archetype.core.component import Component
+from archetype.core.scheduling.executor import run_processors
+from archetype.core.scheduling.policy import RetryPolicy
+from archetype.core.scheduling.system import system
+from archetype.errors import AccessViolationError, ProcessorError, TickFailedError
+from ticks import column, context, frame_processor, outcome, run, spelled, state_of
+
+
+class ColNum(Component):
+    x: float = 0.0
+    n: int = 0
+    maybe: float | None = None
+    score: Annotated[int, Combine("max")] = 0
+
+
+class ColText(Component):
+    s: str = "a"
+    tags: list[int] = Field(default_factory=list)
+    at: dt.datetime = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    flag: bool = True
+
+
+class ColOther(Component):
+    y: float = 0.0
+
+
+@system()
+async def colnothing(access):
+    pass
+
+
+def three():
+    return state_of(*[[ColNum(x=float(i), n=i), ColText(s="abc"[i - 1], tags=[i])] for i in (1, 2, 3)])
+
+
+async def wrote(process, state=None, **declared):
+    """Run a frame processor in a group with another, which keeps it from being fused and does nothing."""
+    state = three() if state is None else state
+    return await run(state, [frame_processor(process, name="ColSut", **declared), colnothing])
+
+
+async def test_a_column_carried_along_is_no_write():
+    def carries(df):
+        return df.with_columns({"colnum__x": col("colnum__x"), "coltext__s": col("coltext__s") + ""})
+
+    state = three()
+    ran = await wrote(carries, state)
+    assert ran.report.executions[0].cell_count == 0
+    assert ran.state is state
+
+
+async def test_only_the_cells_that_differ_are_written():
+    def second(df):
+        value = when(col("entity_id") == 2, lit(20.0)).otherwise(col("colnum__x"))
+        return df.with_columns({"colnum__x": value, "coltext__s": lit("b")})
+
+    def third(df):
+        return df.with_column("colnum__x", when(col("entity_id") == 3, lit(30.0)).otherwise(col("colnum__x")))
+
+    both = [frame_processor(second, name="ColSecond"), frame_processor(third, name="ColThird")]
+    ran = await run(three(), both, conflicts="error")
+    assert column(ran.state, "colnum__x") == {1: 1.0, 2: 20.0, 3: 30.0}
+    assert [each.cell_count for each in ran.report.executions] == [3, 1]
+
+
+async def test_negative_zero_is_a_write_and_nan_over_nan_is_none():
+    state = state_of([ColNum(x=0.0)], [ColNum(x=float("nan"))], [ColNum(x=1.0)])
+
+    def process(df):
+        value = when(col("entity_id") == 1, lit(-0.0)).when(col("entity_id") == 2, lit(float("nan")))
+        return df.with_column("colnum__x", value.otherwise(col("colnum__x")))
+
+    ran = await wrote(process, state)
+    assert ran.report.executions[0].cell_count == 1
+    assert spelled(list(column(ran.state, "colnum__x").values())) == spelled([-0.0, float("nan"), 1.0])
+
+
+async def test_a_changed_column_outside_of_writes_is_a_violation():
+    def process(df):
+        return df.with_columns({"colnum__x": lit(1.0), "coltext__s": lit("z")})
+
+    with pytest.raises(AccessViolationError, match="ColSut may not write ColText") as caught:
+        await wrote(process, reads=(ColText,), writes=(ColNum,))
+    assert caught.value.details["processor"] == "ColSut"
+    assert caught.value.details["component"] == "ColText"
+
+
+async def test_a_column_that_may_only_be_read_may_be_carried_along():
+    ran = await wrote(lambda df: df.with_column("colnum__x", lit(5.0)), reads=(ColText,), writes=(ColNum,))
+    assert set(column(ran.state, "colnum__x").values()) == {5.0}
+    assert set(column(ran.state, "coltext__s").values()) == {"a", "b", "c"}
+
+
+NAMING_HIDDEN = {
+    "frame": lambda df: df.with_column("colnum__x", col("coltext__s").length()),
+    "item": lambda df: {"colnum__x": df["coltext__s"].length()},
+    "mapping": lambda df: {"colnum__x": col("coltext__s").length()},
+    "mapping name": lambda df: {"coltext__s": lit("z")},
+    "select": lambda df: df.select("entity_id", "coltext__s"),
+}
+
+
+@pytest.mark.parametrize("how", NAMING_HIDDEN)
+@pytest.mark.parametrize("max_attempts", [1, 3])
+async def test_naming_a_column_that_is_hidden_is_a_violation(how, max_attempts):
+    calls = []
+
+    def process(df):
+        calls.append(set(df.column_names))
+        return NAMING_HIDDEN[how](df)
+
+    policy = RetryPolicy(max_attempts=max_attempts, on_exhausted="skip" if max_attempts > 1 else "fail")
+    culprit = frame_processor(process, name="ColSut", writes=(ColNum,), retry_policy=policy)
+    sibling = frame_processor(lambda df: {"colnum__n": lit(1)}, name="ColSibling", writes=(ColNum,))
+    with pytest.raises(AccessViolationError, match=r"ColSut may not .* ColText") as caught:
+        await run(three(), [sibling, culprit])
+    assert caught.value.details["component"] == "ColText"
+    assert [any("coltext" in name for name in names) for names in calls] == [False]
+
+
+async def test_a_frame_without_rights_reads_what_it_runs_on_only_if_it_declares_writes():
+    seen = []
+
+    def process(df):
+        seen.append({name.split("__")[0] for name in df.column_names if name.startswith("col")})
+        return df
+
+    await wrote(process, components=(ColText,), writes=(ColNum,))
+    await wrote(process, components=(ColNum,), writes=())
+    await wrote(process, reads=())
+    await wrote(process)
+    assert seen == [{"colnum", "coltext"}, {"colnum"}, set(), {"colnum", "coltext"}]
+
+
+@pytest.mark.parametrize("shape", ["frame", "mapping"])
+async def test_to_end_an_entity_takes_rights_to_write_all_that_it_has(shape):
+    def process(df):
+        flags = col("entity_id") != 2
+        return {"is_active": flags} if shape == "mapping" else df.with_column("is_active", flags)
+
+    with pytest.raises(AccessViolationError, match="ColSut may not write ColText"):
+        await wrote(process, reads=(ColText,), writes=(ColNum,))
+    with pytest.raises(AccessViolationError, match="ColSut may not write ColText"):
+        await wrote(process, writes=(ColNum,))
+    ran = await wrote(process, writes=(ColNum, ColText))
+    assert set(column(ran.state, "colnum__x")) == {1, 3}
+    [ended] = ran.tombstones.values()
+    assert ended.rows.column("entity_id").to_pylist() == [2]
+    assert ran.report.executions[0].ended_count == 1
+
+
+async def test_an_ended_row_keeps_what_was_written_to_it():
+    ran = await wrote(lambda df: {"colnum__x": col("colnum__x") * 10, "is_active": col("entity_id") == 1})
+    [ended] = ran.tombstones.values()
+    assert ended.rows.column("colnum__x").to_pylist() == [20.0, 30.0]
+
+
+ROW_FAULTS = {
+    "lost": (lambda df: df.where(col("entity_id") != 2), "lost 1 \\(2\\) of 3"),
+    "added": (lambda df: df.concat(df.with_column("entity_id", col("entity_id") + 50)), "added 3 \\(51"),
+    "repeated": (lambda df: df.concat(df), "repeated 3"),
+    "replaced": (lambda df: df.with_column("entity_id", col("entity_id") + 1), "lost 1 \\(1\\) and added"),
+    "null id": (lambda df: df.with_column("entity_id", lit(None).cast(DataType.int64())), "null entity_id"),
+    "extra": (lambda df: df.with_column("more", lit(1)), "added the column 'more'"),
+    "dropped": (lambda df: df.exclude("colnum__x"), "dropped the column 'colnum__x'"),
+    "null": (lambda df: df.with_column("colnum__x", lit(None).cast(DataType.float64())), "3 nulls"),
+    "null active": (
+        lambda df: df.with_column("is_active", lit(None).cast(DataType.bool())),
+        "null is_active",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ROW_FAULTS)
+async def test_a_frame_that_cannot_be_believed_is_refused(fault):
+    change, message = ROW_FAULTS[fault]
+    with pytest.raises(ProcessorError, match=message) as caught:
+        await wrote(change)
+    assert caught.value.details["processor"] == "ColSut"
+
+
+async def test_the_order_of_rows_is_put_right():
+    def process(df):
+        return df.with_column("colnum__x", col("colnum__x") * 10).sort("entity_id", desc=True)
+
+    assert column((await wrote(process)).state, "colnum__x") == {1: 10.0, 2: 20.0, 3: 30.0}
+
+
+YEAR = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
+YEARS = pa.array([YEAR] * 3, pa.timestamp("us", "UTC")).to_pylist()
+
+
+VALUES = {
+    "expression": ("colnum__x", lambda df: col("colnum__x") * 2, [2.0, 4.0, 6.0]),
+    "expression of the frame": ("colnum__x", lambda df: df["colnum__n"] * 0.5, [0.5, 1.0, 1.5]),
+    "expression of another type": ("colnum__x", lambda df: col("colnum__n") + 1, [2.0, 3.0, 4.0]),
+    "literal": ("colnum__n", lambda df: lit(7), [7, 7, 7]),
+    "pyarrow": ("colnum__x", lambda df: pa.array([1.5, 2.5, 3.5]), [1.5, 2.5, 3.5]),
+    "pyarrow chunks": ("colnum__x", lambda df: pa.chunked_array([[1.5], [2.5, 3.5]]), [1.5, 2.5, 3.5]),
+    "pyarrow of another type": ("colnum__n", lambda df: pa.array([1, 2, 3], pa.int8()), [1, 2, 3]),
+    "pyarrow scalar": ("colnum__x", lambda df: pa.scalar(2.5), [2.5, 2.5, 2.5]),
+    "numpy": ("colnum__x", lambda df: np.array([1.0, -0.0, np.nan]), [1.0, -0.0, float("nan")]),
+    "numpy integers": ("colnum__x", lambda df: np.array([1, 2, 3], dtype=np.int32), [1.0, 2.0, 3.0]),
+    "numpy scalar": ("colnum__n", lambda df: np.int64(4), [4, 4, 4]),
+    "list": ("colnum__n", lambda df: [3, 2, 1], [3, 2, 1]),
+    "tuple": ("coltext__s", lambda df: ("x", "y", "z"), ["x", "y", "z"]),
+    "series": ("colnum__x", lambda df: daft.Series.from_pylist([1.0, 2.0, 3.5]), [1.0, 2.0, 3.5]),
+    "lists": ("coltext__tags", lambda df: [[], [1, 2], [3]], [[], [1, 2], [3]]),
+    "one list": ("coltext__tags", lambda df: pa.scalar([1, 2], pa.list_(pa.int64())), [[1, 2]] * 3),
+    "times": (
+        "coltext__at",
+        lambda df: [YEAR] * 3,
+        YEARS,
+    ),
+    "number": ("colnum__x", lambda df: 4, [4.0, 4.0, 4.0]),
+    "text": ("coltext__s", lambda df: "héllo", ["héllo"] * 3),
+    "bool": ("coltext__flag", lambda df: False, [False] * 3),
+    "none": ("colnum__maybe", lambda df: None, [None] * 3),
+    "nulls": ("colnum__maybe", lambda df: [1.0, None, 3.0], [1.0, None, 3.0]),
+    "delta": ("colnum__n", lambda df: Delta(col("colnum__n") * 10), [11, 22, 33]),
+    "delta of an array": ("colnum__n", lambda df: Delta(np.array([1, 2, 3])), [2, 4, 6]),
+    "delta of a number": ("colnum__x", lambda df: Delta(0.5), [1.5, 2.5, 3.5]),
+    "delta by its rule": ("colnum__score", lambda df: Delta([-1, 0, 5]), [0, 0, 5]),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("chain", ["group", "chain"])
+async def test_a_mapping_gives_values_of_every_kind(kind, chain):
+    name, give, expected = VALUES[kind]
+    processor = frame_processor(lambda df: {name: give(df)}, name="ColSut")
+    if chain == "chain":
+        ran = await run_processors(three(), [processor], context())
+    else:
+        ran = await run(three(), [processor, colnothing])
+    assert spelled(list(column(ran.state, name).values())) == spelled(expected)
+    assert {table.rows.schema for table in ran.state} == {table.rows.schema for table in three()}
+
+
+FAULTY_VALUES = {
+    "no column": ({"colnum__z": 1.0}, "'colnum__z', which is no component column of it \\(.*colnum__x"),
+    "entity_id": ({"entity_id": 1}, "'entity_id', which is no component column"),
+    "base column": ({"tick": lit(1)}, "'tick', which is no component column"),
+    "entity_id expression": ({"entity_id": col("entity_id")}, "'entity_id', which is no component column"),
+    "too few": ({"colnum__x": [1.0, 2.0]}, "gave 2 values for colnum__x, which has 3 rows"),
+    "too many": ({"colnum__x": np.zeros(4)}, "gave 4 values for colnum__x, which has 3 rows"),
+    "one of many": ({"colnum__x": col("colnum__x").sum()}, "colnum__x"),
+    "text for numbers": ({"colnum__x": ["a", "b", "c"]}, "colnum__x that are none of double"),
+    "text array": ({"colnum__x": pa.array(["a", "b", "c"])}, "colnum__x that do not fit double"),
+    "text scalar": ({"colnum__x": "a"}, "colnum__x that are none of double"),
+    "fractions": ({"colnum__n": np.array([1.0, 2.5, 3.0])}, "colnum__n that do not fit int64"),
+    "too big": ({"colnum__n": 2**70}, "colnum__n that are none of int64"),
+    "two dimensions": ({"colnum__x": np.zeros((3, 2))}, "colnum__x that are none of double"),
+    "object": ({"colnum__x": object()}, "colnum__x that are none of double"),
+    "null": ({"colnum__x": None}, "3 nulls in colnum__x, which is not Optional"),
+    "null item": ({"coltext__tags": [[1], [None], []]}, "1 null items in coltext__tags"),
+    "null expression": ({"colnum__x": lit(None)}, "3 nulls in colnum__x, which is not Optional"),
+    "unknown name": ({"colnum__x": col("nowhere")}, "nowhere"),
+    "activity": ({"is_active": [1, 0, 1]}, "is_active"),
+    "activity null": ({"is_active": [True, None, True]}, "is_active"),
+    "activity number": ({"is_active": col("colnum__x")}, "is_active that are not all true or false"),
+    "raising": (
+        {"colnum__x": col("colnum__x").apply(lambda x: 1 / 0, return_dtype=DataType.float64())},
+        "division by zero",
+    ),
+}
+
+
+RUN_IN = {"group": {}, "chain": {"context": context()}, "middle of a chain": {"context": context()}}
+
+
+@pytest.mark.parametrize("kind", FAULTY_VALUES)
+@pytest.mark.parametrize("chain", RUN_IN)
+async def test_a_faulty_mapping_is_refused_by_column(kind, chain):
+    returned, message = FAULTY_VALUES[kind]
+    culprit = frame_processor(lambda df: returned, name="ColCulprit")
+    good = frame_processor(lambda df: {"colnum__n": lit(1)}, name="ColGood")
+    processors = [culprit] if chain == "chain" else [good, culprit, good]
+    with pytest.raises(ProcessorError, match=message) as caught:
+        await (run if chain == "group" else run_processors)(three(), processors, **RUN_IN[chain])
+    assert caught.value.details["processor"] == "ColCulprit"
+    assert caught.value.details["archetype"] == "ColNum+ColText"
+
+
+async def test_each_cell_of_a_mapping_is_written_whatever_it_held():
+    ran = await wrote(lambda df: {"colnum__x": col("colnum__x"), "coltext__s": lit("b")})
+    assert ran.report.executions[0].cell_count == 6
+
+
+async def test_a_delta_that_cannot_be_summed_fails_the_tick_and_names_the_field():
+    with pytest.raises(
+        TickFailedError, match=r"ColSut, colnothing wrote .* ColText\.s takes no Delta"
+    ) as caught:
+        await wrote(lambda df: {"coltext__s": Delta(lit("z"))})
+    assert caught.value.details["processors"] == ["ColSut", "colnothing"]
+
+
+class ColStrict(Component):
+    v: int = 0
+
+    def __combine__(self, other):
+        raise ZeroDivisionError("nothing combines")
+
+
+UNFOLDABLE = {
+    "delta of a text": ({"coltext__s": Delta(lit("z"))}, r"ColText\.s takes no Delta"),
+    "overflow": ({"colnum__n": Delta(2**63 - 1)}, "overflow"),
+    "combine": ({"colstrict__v": Delta(1)}, "nothing combines"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFOLDABLE)
+async def test_what_cannot_be_folded_fails_a_chain_too_and_names_the_processor(kind):
+    returned, message = UNFOLDABLE[kind]
+    state = state_of([ColNum(n=5), ColText(), ColStrict()])
+    with pytest.raises(ProcessorError, match=message) as caught:
+        await run_processors(state, [frame_processor(lambda df: returned, name="ColSut")], context())
+    assert caught.value.details["processor"] == "ColSut"
+    with pytest.raises(TickFailedError, match=message):
+        await wrote(lambda df: returned, state)
+
+
+async def test_an_empty_mapping_writes_nothing():
+    state = three()
+    assert (await wrote(lambda df: {}, state)).state is state
+    assert (await run_processors(state, [frame_processor(lambda df: {})], context())).state is state
+
+
+async def test_deltas_of_a_group_fold_onto_the_base():
+    adds = frame_processor(lambda df: {"colnum__n": Delta(1)}, name="ColAdds")
+    ran = await run(state_of([ColNum(n=10)]), [adds, adds], conflicts="error")
+    assert column(ran.state, "colnum__n") == {1: 12}
+    assert [(c.field, c.resolution) for c in ran.report.conflicts] == [("n", "sum")]
+
+
+async def test_a_mapping_means_the_same_in_a_chain_and_in_groups_of_one():
+    def first(df):
+        return {"colnum__x": col("colnum__n"), "colnum__n": Delta(2)}
+
+    def second(df):
+        return {"colnum__x": col("colnum__x") + col("colnum__n"), "is_active": col("entity_id") != 3}
+
+    processors = [frame_processor(first, name="ColFirst"), frame_processor(second, name="ColAfter")]
+    fused = await run_processors(three(), processors, context())
+    apart = await run(three(), processors, [0], [1], retry_policy=RetryPolicy(max_attempts=2))
+    assert outcome(fused)["rows"] == outcome(apart)["rows"]
+    assert outcome(fused)["ended"] == outcome(apart)["ended"]
+    assert column(fused.state, "colnum__x") == {1: 4.0, 2: 6.0}
