@@ -8,8 +8,9 @@ import pytest
 
 from archetype import AsyncProcessor, Component
 from archetype.api.schemas.scheduling import PlanResponse, TickExecutionsResponse
+from archetype.core.registry import type_path
 from archetype.core.scheduling.settings import BUILT_IN_BUILDERS
-from archetype.scheduling import Combine, RetryPolicy, system
+from archetype.scheduling import Combine, ExecutionGroup, ExecutionGroupBuilder, RetryPolicy, system
 
 
 class FaceTally(Component):
@@ -85,6 +86,16 @@ class FaceFrame(AsyncProcessor):
 
     async def process(self, df, **kwargs):
         return df
+
+
+class FaceBuilder(ExecutionGroupBuilder):
+    """Deals the processors out to so many groups."""
+
+    def __init__(self, step: int = 2) -> None:
+        self.step = step
+
+    def build(self, systems, context):
+        return [ExecutionGroup(systems[start :: self.step]) for start in range(self.step)]
 
 
 async def make(client, *names: str, **scheduler) -> str:
@@ -230,6 +241,31 @@ async def test_a_plan_that_is_refused(lite, problem) -> None:
     assert (await lite.patch("/worlds/demo", json={"scheduler": scheduler})).status_code == 200
     assert (await lite.get("/worlds/demo/plan")).json()["not_due"] == ["face_look"]
     assert (await lite.post("/worlds/demo/step")).status_code == 200
+
+
+async def test_a_builder_of_one_s_own(http, problem) -> None:
+    """Named by its class, recorded with its fingerprint; other code under that name is 409."""
+    builder = {"name": type_path(FaceBuilder), "parameters": {"step": 3}}
+    await make(http, "face_one", "face_two", "face_alone", "face_mother", group_builder=builder)
+    shown = (await http.get("/worlds/demo")).json()["scheduler"]["group_builder"]
+    assert (shown["name"], shown["parameters"]) == (builder["name"], {"step": 3})
+    assert len(shown["fingerprint"]) == 64
+    groups = (await http.get("/worlds/demo/plan")).json()["groups"]
+    assert [[each["name"] for each in group["processors"]] for group in groups] == [
+        ["face_one", "face_mother"],
+        ["face_two"],
+        ["face_alone"],
+    ]
+    other = {"group_builder": shown | {"fingerprint": "0" * 64}}
+    assert (await http.patch("/worlds/demo", json={"scheduler": other})).status_code == 200
+    for response in (await http.get("/worlds/demo/plan"), await http.post("/worlds/demo/step")):
+        document = problem(response, 409, "code_changed")
+        assert (document["name"], document["recorded"]) == (builder["name"], "0" * 64)
+        assert document["loaded"] == shown["fingerprint"]
+    gone = {"group_builder": {"name": "gone.Builder", "fingerprint": "0" * 64}}
+    await http.patch("/worlds/demo", json={"scheduler": gone})
+    document = problem(await http.get("/worlds/demo/plan"), 409, "code_not_loaded")
+    assert (document["name"], document["module"]) == ("gone.Builder", "gone")
 
 
 async def test_a_plan_is_of_the_world_itself_and_of_its_own_code(

@@ -21,7 +21,9 @@ from archetype.errors import FieldFault, InvalidInputError
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, inspect, configure, label, fork and remove worlds.")
+app = typer.Typer(
+    no_args_is_help=True, help="Make, list, inspect, configure, plan, label, fork and remove worlds."
+)
 
 COLUMNS = ("name", "tick", "entity_count", "parent_id", "fork_tick", "world_id")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -107,7 +108,7 @@ class SimulationRoutes(Controller):
         found, end = await past_of(services, world, to_tick)
         ticks = committed_range(found, from_tick, end)
         ran = await services.execution_service.of_ticks(found, ticks.start, ticks.stop)
-        return [TickExecutionsResponse.of(each) for each in ran]
+        return await asyncio.to_thread(lambda: [TickExecutionsResponse.of(each) for each in ran])
 
     @get("/replay", summary="Compute ticks again", responses=problems(404, 409, 413, 422))
     async def replay(
