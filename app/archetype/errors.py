@@ -211,7 +211,7 @@ class TickFailedError(ArchetypeError):
 
 
 class ProcessorError(TickFailedError):
-    """A processor failed; details: processor, archetype, tick."""
+    """A processor failed; details: what, processor, archetype, tick, attempts (those that failed)."""
 
     code = "processor_failed"
 

@@ -23,6 +23,7 @@ from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.records import Attempt
 from archetype.errors import (
     AccessViolationError,
+    ArchetypeError,
     CodeChangedError,
     CodeNotLoadedError,
     ConflictError,
@@ -117,9 +118,7 @@ class _Tries(Generic[T]):
             result = await (self._once() if self._timeout is None else self._in_time(self._timeout))
         except Exception as exc:
             self.duration_ms = (self._now() - started) * 1000
-            said = str(exc)
-            error = f"{type(exc).__name__}: {said}" if said else type(exc).__name__
-            self.failures.append(Attempt(self.duration_ms, error))
+            self.failures.append(Attempt(self.duration_ms, _said(exc)))
             raise
         self.duration_ms = (self._now() - started) * 1000
         return result
@@ -136,6 +135,13 @@ class _Tries(Generic[T]):
         if limit.expired():  # it caught the cancellation, and gave something all the same
             raise _too_long(timeout_s)
         return result
+
+
+def _said(exc: Exception) -> str:
+    """Say what an attempt failed of; what becomes of the tick is not known yet."""
+    what = exc.details.get("what") if isinstance(exc, ArchetypeError) else None
+    said = str(exc)
+    return what or (f"{type(exc).__name__}: {said}" if said else type(exc).__name__)
 
 
 def _too_long(timeout_s: float) -> TimeoutError:

@@ -17,7 +17,7 @@ from archetype.core.processor import AsyncProcessor, accepted_names
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.rights import Rights
 from archetype.core.state import ArchetypeTable, WorldState
-from archetype.errors import ArchetypeError, ProcessorError, TickFailedError
+from archetype.errors import ProcessorError, TickFailedError
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -117,6 +117,7 @@ class Frames:
         return ProcessorError(
             f"Processor {system.name} failed on {name} at tick {self._context.tick}: {what}. "
             "Nothing of this tick was kept; mend the processor and step again.",
+            what=what,
             processor=system.name,
             archetype=name,
             tick=self._context.tick,
@@ -197,8 +198,6 @@ def said(exc: BaseException) -> str:
     """Give an exception as a clause of a sentence, with what caused it in the first place."""
     if isinstance(exc, RowsError):
         return f"its output {exc}"
-    if isinstance(exc, ArchetypeError):
-        return exc.message.rstrip(".")
     text = f"{type(exc).__name__}: {exc}"
     root = exc
     while root.__cause__ is not None:

@@ -135,6 +135,7 @@ class GroupRun:
         return ProcessorError(
             f"Processor {system.name} {what} at tick {self.context.tick}. "
             "Nothing of this tick was kept; mend it and step again.",
+            what=what,
             processor=system.name,
             archetype=None,
             tick=self.context.tick,
@@ -152,9 +153,11 @@ class GroupRun:
         try:
             return await asyncio.to_thread(fold_group, self.state, outputs, first_id), spawned
         except Exception as exc:
+            # What is no error of ours comes from a component's own __combine__.
+            what = exc.message.rstrip(".") if isinstance(exc, ArchetypeError) else said(exc)
             writers = ", ".join(each.name for each in outputs)
             raise TickFailedError(
-                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {said(exc)}. "
+                f"What {writers} wrote at tick {self.context.tick} cannot be kept: {what}. "
                 "Nothing of this tick was kept; mend the processor and step again.",
                 tick=self.context.tick,
                 processors=[each.name for each in outputs],
@@ -210,4 +213,5 @@ def _described(conflict: Conflict) -> str:
     first = ", ".join(str(entity_id) for entity_id in conflict.entity_ids[:3])
     more = ", …" if conflict.entity_count > 3 else ""
     writers = " and ".join(conflict.writers)
-    return f"{writers} both wrote {what} of {conflict.entity_count} entities ({first}{more})"
+    entities = "1 entity" if conflict.entity_count == 1 else f"{conflict.entity_count} entities"
+    return f"{writers} wrote {what} of {entities} ({first}{more})"

@@ -176,9 +176,11 @@ async def _run_system(
     except Exception as exc:
         if access.violation is not None:
             raise access.violation from exc
+        what = f"raised {said(exc)}"
         raise ProcessorError(
-            f"Processor {system.name} failed at tick {context.tick}: raised {said(exc)}. "
+            f"Processor {system.name} failed at tick {context.tick}: {what}. "
             "Nothing of this tick was kept; mend the processor and step again.",
+            what=what,
             processor=system.name,
             archetype=None,
             tick=context.tick,
