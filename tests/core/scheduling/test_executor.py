@@ -216,49 +216,49 @@ async def test_slots_are_those_of_the_whole_tick_and_free_again_after_a_group():
     await run(cells(1), [exeholds] * 4, [0, 1], [2, 3], max_concurrent=1)
 
 
-OPERATIONS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["write", "add", "delta", "text", "list", "insert", "remove", "destroy", "spawn", "link", "gain"]
-        ),
-        st.integers(1, 5),
-        st.integers(-3, 3),
+def scored(access, entity_id, amount):
+    old = access.get(entity_id, ExeSum)
+    access.update(entity_id, ExeSum(points=(0 if old is None else old.points) + amount, best=0.5))
+
+
+def spawned(access, entity_id, amount):
+    made = access.spawn(ExeCell(v=float(amount)), ExeSum(points=amount))
+    access[made, ExeCell] = ExeCell(v=float(amount), n=made)
+    access.update(entity_id, ExeCell(n=made))
+
+
+def deltas(access, entity_id, amount):
+    if access.has(entity_id, ExeSum):
+        access.update(entity_id, Delta(ExeSum(points=amount, best=amount * 1.0)))
+
+
+ACTS = {
+    "write": lambda access, entity_id, amount: access.update(entity_id, ExeCell(v=amount * 0.1)),
+    "score": scored,
+    "delta": deltas,
+    "text": lambda access, entity_id, amount: access.update(
+        entity_id, ExeText(s=access.processor, other=access.count(ExeText) + amount)
     ),
-    max_size=5,
+    "list": lambda access, entity_id, amount: access.update(entity_id, ExeList(items=[amount])),
+    "draw": lambda access, entity_id, amount: access.insert(entity_id, ExeCell(v=access.rng.random())),
+    "remove": lambda access, entity_id, amount: access.remove(
+        entity_id, (ExeSum, ExeText, ExeList)[amount % 3]
+    ),
+    "destroy": lambda access, entity_id, amount: access.destroy(entity_id),
+    "spawn": spawned,
+    "link": lambda access, entity_id, amount: access.update(entity_id, ExeCell(n=access.entities()[-1])),
+}
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from(sorted(ACTS)), st.integers(1, 5), st.integers(-3, 3)), max_size=5
 )
 
 
-def systematic(place, operations, yields, *, is_async):
+def systematic(operations, yields, *, is_async):
     """Give a system that does what is listed, as far as the entities it sees let it."""
 
     def act(access, operation, entity_id, amount):
-        if operation == "spawn":
-            made = access.spawn(ExeCell(v=float(amount)), ExeSum(points=amount))
-            access[made, ExeCell] = ExeCell(v=float(amount), n=made)
-        if not access.exists(entity_id):
-            return
-        match operation:
-            case "write":
-                access[entity_id, ExeCell] = ExeCell(v=amount * 0.1, n=place)
-            case "add":
-                old = access.get(entity_id, ExeSum)
-                access.update(entity_id, ExeSum(points=(0 if old is None else old.points) + amount, best=0.5))
-            case "delta" if access.has(entity_id, ExeSum):
-                access.update(entity_id, Delta(ExeSum(points=amount, best=amount * 1.0)))
-            case "text":
-                access.update(entity_id, ExeText(s=f"{place}", other=access.count(ExeText)))
-            case "list":
-                access.update(entity_id, ExeList(items=[place, amount]))
-            case "insert":
-                access.insert(entity_id, ExeCell(v=access.rng.random()))
-            case "remove":
-                access.remove(entity_id, (ExeSum, ExeText, ExeList)[amount % 3])
-            case "destroy":
-                access.destroy(entity_id)
-            case "link":
-                access[entity_id, ExeCell] = ExeCell(n=access.entities()[-1])
-            case "gain":
-                access.update(entity_id, ExeText(s="gained"))
+        if access.exists(entity_id):
+            ACTS[operation](access, entity_id, amount)
 
     def exesync(access):
         for each in operations:
@@ -325,7 +325,7 @@ async def test_the_same_comes_out_whatever_runs_at_once_finishes_first_or_is_lis
     for at_once in (None, *RUN_AT_ONCE.values()):
         yields = data.draw(st.lists(st.integers(0, 4), min_size=len(listed), max_size=len(listed)))
         processors = [
-            systematic(place, what, count, is_async=is_async) if kind == "system" else framing(what, count)
+            systematic(what, count, is_async=is_async) if kind == "system" else framing(what, count)
             for place, (((kind, what, is_async), _), count) in enumerate(zip(listed, yields, strict=True))
         ]
         order = {each: data.draw(st.permutations(each)) for each in {tuple(group) for group in groups}}
@@ -344,6 +344,11 @@ class Model:
 
     entities: dict
     written: dict = dataclasses.field(default_factory=dict)
+    next_id: int = 50
+
+    def spawn(self, fields):
+        self.entities[self.next_id] = fields
+        self.next_id += 1
 
     def write(self, entity_id, field, value):
         if entity_id in self.entities:
@@ -401,30 +406,29 @@ def by_objects(writes):
     return system()(exebyobjects)
 
 
-def modelled(model, writes, next_id, *, is_frame):
-    """Do to the model what a processor did; gives the id of the next spawn."""
+def model_columns(model, writes):
     for name, entity_id, amount in writes:
-        match name:
-            case "v" if is_frame:
-                model.write(entity_id, "v", amount + 0.5)
-            case "n" if is_frame:
-                model.write(entity_id, "n", amount + 100 * entity_id)
-            case "points" if not is_frame:
-                model.score(entity_id, amount, is_delta=False)
-            case "delta" if not is_frame:
-                model.score(entity_id, amount, is_delta=True)
-            case "v" | "n" if not is_frame:
-                model.write(entity_id, "v", amount + 0.5)
-                model.write(entity_id, "n", amount)
-            case "destroy" if not is_frame:
-                model.entities.pop(entity_id, None)
-            case "spawn" if not is_frame:
-                model.entities[next_id] = {"v": float(amount), "n": 0, "points": entity_id}
-                next_id += 1
-    for name, entity_id, _ in writes if is_frame else ():
+        if name == "v":
+            model.write(entity_id, "v", amount + 0.5)
+        elif name == "n":
+            model.write(entity_id, "n", amount + 100 * entity_id)
+    for name, entity_id, _ in writes:
         if name == "destroy":
             model.entities.pop(entity_id, None)
-    return next_id
+
+
+def model_objects(model, writes):
+    for name, entity_id, amount in writes:
+        match name:
+            case "points" | "delta":
+                model.score(entity_id, amount, is_delta=name == "delta")
+            case "destroy":
+                model.entities.pop(entity_id, None)
+            case "spawn":
+                model.spawn({"v": float(amount), "n": 0, "points": entity_id})
+            case _:
+                model.write(entity_id, "v", amount + 0.5)
+                model.write(entity_id, "n", amount)
 
 
 @settings(max_examples=60, deadline=None)
@@ -435,9 +439,8 @@ async def test_a_group_comes_to_what_a_plain_model_of_it_says(listed):
     reserve, _ = id_source(50)
     ran = await run(state, processors, here=context(reserve_ids=reserve))
     model = Model({entity_id: {"v": 0.25, "n": -1, "points": 10} for entity_id in range(1, 5)})
-    next_id = 50
     for is_frame, writes in listed:
-        next_id = modelled(model, writes, next_id, is_frame=is_frame)
+        (model_columns if is_frame else model_objects)(model, writes)
     found = {
         row["entity_id"]: {"v": row["execell__v"], "n": row["execell__n"], "points": row["exesum__points"]}
         for table in ran.state
@@ -447,7 +450,7 @@ async def test_a_group_comes_to_what_a_plain_model_of_it_says(listed):
 
 
 async def test_a_tick_computed_twice_is_the_same():
-    processors = [systematic(0, [("insert", 1, 0), ("spawn", 2, 1)], 0, is_async=True), framing("add", 0)]
+    processors = [systematic([("draw", 1, 0), ("spawn", 2, 1)], 0, is_async=True), framing("add", 0)]
     first, again = [await run(cells(1, 2), processors) for _ in range(2)]
     assert outcome(first) == outcome(again)
 

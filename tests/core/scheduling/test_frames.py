@@ -88,8 +88,8 @@ async def test_what_a_processor_raises_is_told_with_its_first_cause():
     with pytest.raises(ProcessorError) as caught:
         await Frames(table(), context()).call(described(process), Frames(table(), context()).first)
     assert caught.value.message == (
-        "Processor FraSut failed on FraCell+FraSecret at tick 3: raised RuntimeError: the outcome (because of "
-        "ValueError: the reason). Nothing of this tick was kept; mend the processor and step again."
+        "Processor FraSut failed on FraCell+FraSecret at tick 3: raised RuntimeError: the outcome (because "
+        "of ValueError: the reason). Nothing of this tick was kept; mend the processor and step again."
     )
     assert caught.value.details == {"processor": "FraSut", "archetype": "FraCell+FraSecret", "tick": 3}
 
