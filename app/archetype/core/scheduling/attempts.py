@@ -69,10 +69,12 @@ async def run_attempts(
     """
     tries = _Tries(once, policy.timeout, slots, timers)
     try:
-        if policy.max_attempts == 1:
+        try:
             result = await tries.run()
-        else:
-            result = await _retrying(policy, timers)(tries.run)
+        except Exception as exc:
+            if policy.max_attempts == 1 or not _is_of_the_moment(exc):
+                raise
+            result = await _retrying(policy, timers)(_resumed(exc, tries.run))
     except Exception as exc:
         if policy.on_exhausted == "skip" and _is_of_the_moment(exc):
             return Attempted(None, tuple(tries.failures), tries.duration_ms, is_skipped=True)
@@ -152,6 +154,18 @@ def _is_of_the_moment(exc: BaseException) -> bool:
     if isinstance(exc, BaseExceptionGroup):
         return isinstance(exc, ExceptionGroup) and exc.subgroup(_FINAL) is None
     return isinstance(exc, Exception) and not isinstance(exc, _FINAL)
+
+
+def _resumed(failure: Exception, run: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Give `run` with a first call that fails as one before it did, so that this one is counted."""
+    failures = [failure]
+
+    async def once() -> T:
+        if failures:
+            raise failures.pop()
+        return await run()
+
+    return once
 
 
 def _retrying(policy: RetryPolicy, timers: Timers) -> AsyncRetrying:
