@@ -341,6 +341,16 @@ async def test_a_failing_expression_is_named_among_good_ones():
         await run(cells(1), [adding(1), culprit, adding(2)])
     assert caught.value.details["processor"] == "IsoCulprit"
     assert caught.value.details["archetype"] == "IsoCell"
+    [attempt] = caught.value.details["attempts"]
+    assert attempt["error"].startswith("ProcessorError: Processor IsoCulprit failed on IsoCell at tick 3")
+
+
+async def test_a_hidden_column_in_an_expression_is_an_attempt_too():
+    rights = {"reads": (), "writes": (IsoCell,)}
+    peeks = frame_processor(lambda df: {"isocell__v": col("isosecret__w")}, name="IsoPeeks", **rights)
+    with pytest.raises(AccessViolationError, match="IsoPeeks may not read IsoSecret") as caught:
+        await run(state_of([IsoCell(), IsoSecret()]), [peeks, peeks])
+    assert len(caught.value.details["attempts"]) == 1
 
 
 async def test_a_failing_expression_is_tried_again_where_the_policy_says_so():

@@ -18,7 +18,7 @@ from archetype.core.scheduling.frames import GroupFrames, said
 from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy
-from archetype.core.scheduling.records import Conflict, Execution, IdRange
+from archetype.core.scheduling.records import Attempt, Conflict, Execution, IdRange
 from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.writes import Output
@@ -75,7 +75,7 @@ class GroupRun:
         attempted = await gather_or_cancel(
             [functools.partial(self._attempted, system, frames) for system in due]
         )
-        runs = await joined([each.result for each in attempted if each.result is not None])
+        runs = await self._joined(due, attempted)
         folded, spawned = await self._folded([ran.output for ran in runs])
         ran_by_index = {ran.system.index: ran for ran in runs}
         for system, each in zip(due, attempted, strict=True):
@@ -129,6 +129,18 @@ class GroupRun:
             raise error from exc
         except ArchetypeError as exc:
             exc.details["attempts"] = [each.to_json() for each in failures_of(exc)]
+            raise
+
+    async def _joined(
+        self, due: Sequence[SystemDescriptor], attempted: Sequence[Attempted[Ran]]
+    ) -> Sequence[Ran]:
+        """Evaluate what waits in the runs of a group; who fails there had no other attempt."""
+        try:
+            return await joined([each.result for each in attempted if each.result is not None])
+        except TickFailedError as exc:
+            durations = {system.name: each.duration_ms for system, each in zip(due, attempted, strict=True)}
+            failed = Attempt(durations[exc.details["processor"]], f"{type(exc).__name__}: {exc.message}")
+            exc.details["attempts"] = [failed.to_json()]
             raise
 
     def _failed(self, system: SystemDescriptor, what: str) -> ProcessorError:
