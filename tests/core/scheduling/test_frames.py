@@ -91,7 +91,12 @@ async def test_what_a_processor_raises_is_told_with_its_first_cause():
         "Processor FraSut failed on FraCell+FraSecret at tick 3: raised RuntimeError: the outcome (because "
         "of ValueError: the reason). Nothing of this tick was kept; mend the processor and step again."
     )
-    assert caught.value.details == {"processor": "FraSut", "archetype": "FraCell+FraSecret", "tick": 3}
+    assert caught.value.details == {
+        "what": "raised RuntimeError: the outcome (because of ValueError: the reason)",
+        "processor": "FraSut",
+        "archetype": "FraCell+FraSecret",
+        "tick": 3,
+    }
 
 
 async def test_an_error_that_names_a_hidden_column_is_a_violation_another_is_not():
