@@ -155,7 +155,8 @@ class GroupRun:
 
     async def _folded(self, outputs: Sequence[Output]) -> tuple[Folded, IdRange | None]:
         """Fold a group's writes into the state; entities that it spawned get their ids now."""
-        if not any(each.columns or each.ended or each.operations for each in outputs):
+        outputs = [each for each in outputs if each.columns or each.ended or each.operations]
+        if not outputs:
             return fold_group(self.state, outputs, 0), None
         spawned = None
         spawn_count = count_spawns(outputs)
