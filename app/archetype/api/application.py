@@ -23,6 +23,7 @@ from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.labels import LabelRoutes
+from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
@@ -63,6 +64,7 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             WorldRoutes,
             LabelRoutes,
             CommandRoutes,
+            MessageRoutes,
             SimulationRoutes,
             QueryRoutes,
             EntityRoutes,

@@ -16,6 +16,7 @@ from archetype.cli import (
     db,
     entity,
     label,
+    message,
     query,
     replay,
     retention,
@@ -75,6 +76,7 @@ simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")
+app.add_typer(message.app, name="message")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
 sql.register(app)

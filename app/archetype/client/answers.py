@@ -14,6 +14,7 @@ __all__ = [
     "EntityState",
     "HistoryEntry",
     "Label",
+    "Message",
     "Pending",
     "ProcessorType",
     "Receipt",
@@ -110,6 +111,22 @@ class HistoryEntry(TypedDict):
     applied_tick: int
     entity_id: int | None
     world_id: str
+    status: str
+    reason: str | None
+
+
+class Message(TypedDict):
+    """A message of the log; `tick` is the one whose processors get it, `reason` why it reached nobody."""
+
+    command_id: str
+    sender_id: int | None
+    receiver_id: int | None
+    channel: str | None
+    content: Any
+    tick: int
+    position: int
+    world_id: str
+    actor_id: str | None
     status: str
     reason: str | None
 

@@ -164,7 +164,11 @@ class ReplaceProcessor(Payload):
 
 
 class Message(Payload):
-    """A message between entities; it is kept in the log and changes no state by itself."""
+    """A message that reaches the processors of its tick; it stays in the log and changes no state by itself.
+
+    Without a receiver it is for everybody. A receiver that is not active once the tick's commands are applied
+    makes it rejected; the sender is not looked up.
+    """
 
     sender_id: EntityId | None = None
     receiver_id: EntityId | None = None

@@ -178,6 +178,16 @@ def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
     return _Normal(Replacement(kind.processor_name(), code, parameters, model.priority).to_json())
 
 
+def _message(model: payloads.Message) -> _Normal:
+    try:
+        canonical_json(model.content)
+    except InvalidInputError as error:
+        faults = [FieldFault("payload.content", error.message)]
+        raise PayloadError(error.message, faults=faults) from error
+    others = model.model_dump(mode="json", exclude={"content"}, exclude_none=True)
+    return _Normal({**others, "content": model.content})
+
+
 def _as_it_is(model: Any) -> _Normal:
     return _Normal(model.model_dump(mode="json", exclude_none=True))
 
@@ -191,7 +201,7 @@ _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
     CommandType.ADD_PROCESSOR: _add_processor,
     CommandType.REMOVE_PROCESSOR: _as_it_is,
     CommandType.REPLACE_PROCESSOR: _replace_processor,
-    CommandType.MESSAGE: _as_it_is,
+    CommandType.MESSAGE: _message,
     CommandType.CUSTOM: _as_it_is,
 }
 

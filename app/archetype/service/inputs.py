@@ -1,4 +1,4 @@
-"""The inputs of a tick: its commands as changes to entities and to the program."""
+"""The inputs of a tick: its commands as changes to entities and to the program, and as messages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from archetype.core.changes import (
     Update,
     UpdateBatch,
 )
+from archetype.core.messages import NO_MESSAGES, Message, Messages
 from archetype.errors import CorruptionError, InvalidInputError
 from archetype.log.command import RULES, CommandType
 from archetype.service.program import ProcessorRecord, Program, Replacement
@@ -39,6 +40,7 @@ class TickInputs:
     program: Program
     rejections: Sequence[Rejection]
     queued_count: int
+    messages: Messages = NO_MESSAGES
 
     @classmethod
     def none(cls, program: Program) -> TickInputs:
@@ -50,6 +52,7 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
     """Check a tick's commands, turn them into changes, and fold those that concern the program into it."""
     changes: list[Change] = []
     rejections: list[Rejection] = []
+    messages: list[Message] = []
     queued_count = 0
     for row in checked(rows):
         kind = CommandType(row.event.type)
@@ -71,11 +74,13 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
                     program = program.replace(Replacement.from_json(row.payload))
                 except InvalidInputError as error:
                     rejections.append(Rejection(version, "processor_not_replaced", error.message))
+            case CommandType.MESSAGE:
+                messages.append(_message(row))
             case _:
                 change = _change(kind, row)
                 if change is not None:
                     changes.append(change)
-    return TickInputs(rows, changes, program, rejections, queued_count)
+    return TickInputs(rows, changes, program, rejections, queued_count, Messages(tuple(messages)))
 
 
 def _change(kind: CommandType, row: LogRow) -> Change | None:
@@ -98,6 +103,18 @@ def _change(kind: CommandType, row: LogRow) -> Change | None:
             return RemoveComponents(event.version, payload["entity_id"], payload["component_types"])
         case _:
             return None
+
+
+def _message(row: LogRow) -> Message:
+    payload = row.payload
+    return Message(
+        version=row.event.version,
+        command_id=row.event.event_id,
+        sender_id=payload.get("sender_id"),
+        receiver_id=payload.get("receiver_id"),
+        channel=payload.get("channel"),
+        document=json.dumps(payload.get("content")),
+    )
 
 
 def _assigned(row: LogRow) -> int:

@@ -81,6 +81,7 @@ class Replayer:
             resources=self._resources,
             debug=recorded.run.is_debug,
             inputs=recorded.run.values,
+            messages=inputs.messages,
             reserve_ids=recorded.outcomes.ids(),
             skipped=recorded.outcomes.skipped,
         )

@@ -169,6 +169,7 @@ class SimulationService:
             resources=live.resources,
             debug=run.request.is_debug,
             inputs=run.inputs,
+            messages=inputs.messages,
             reserve_ids=partial(self._reserve_ids, run, sealed.tick),
             timers=Timers(now=monotonic_s),
         )

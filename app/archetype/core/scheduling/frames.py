@@ -132,6 +132,7 @@ class Frames:
             "world_id": context.world_id,
             "run_id": context.run_id,
             "resources": context.resources,
+            "messages": context.messages,
             "debug": context.debug,
         }
         names = accepted_names(cast("Callable[..., Any]", type(system.processor).process))  # type: ignore[attr-defined]
