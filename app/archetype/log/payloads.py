@@ -26,6 +26,7 @@ __all__ = [
     "AddComponent",
     "AddLabel",
     "AddProcessor",
+    "AddResource",
     "ConfigureWorld",
     "CreateWorld",
     "Custom",
@@ -36,6 +37,7 @@ __all__ = [
     "RemoveComponent",
     "RemoveLabel",
     "RemoveProcessor",
+    "RemoveResource",
     "ReplaceProcessor",
     "Run",
     "Snapshots",
@@ -161,6 +163,22 @@ class ReplaceProcessor(Payload):
     ]
     parameters: dict[str, Any] | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+
+
+class AddResource(Payload):
+    """Let the processors have this Pydantic model from the command's tick on, in place of one of its class.
+
+    The class is named by `Name` or `module.Name`; defaults are filled in at acceptance.
+    """
+
+    resource: Annotated[str, Field(min_length=1)]
+    value: Any = {}
+
+
+class RemoveResource(Payload):
+    """Take the recorded resources of that name away from the command's tick on."""
+
+    resource: Annotated[str, Field(min_length=1)]
 
 
 class Message(Payload):

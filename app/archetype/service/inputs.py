@@ -23,6 +23,7 @@ from archetype.core.messages import NO_MESSAGES, Message, Messages
 from archetype.errors import CorruptionError, InvalidInputError
 from archetype.log.command import RULES, CommandType
 from archetype.service.program import ProcessorRecord, Program, Replacement
+from archetype.service.resource_records import ResourceRecord
 from archetype.store.log import LogRow, checked
 
 __all__ = ["TickInputs", "read_inputs"]
@@ -74,6 +75,16 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
                     program = program.replace(Replacement.from_json(row.payload))
                 except InvalidInputError as error:
                     rejections.append(Rejection(version, "processor_not_replaced", error.message))
+            case CommandType.ADD_RESOURCE:
+                program = program.add_resource(ResourceRecord.from_json(row.payload))
+            case CommandType.REMOVE_RESOURCE:
+                name = row.payload["resource"]
+                rest = program.remove_resource(name)
+                if rest is None:
+                    reason = f"no resource named {name!r} is recorded in this world"
+                    rejections.append(Rejection(version, "resource_not_found", reason))
+                else:
+                    program = rest
             case CommandType.MESSAGE:
                 messages.append(_message(row))
             case _:

@@ -92,10 +92,10 @@ class Access:
         """The step's own keyword arguments."""
         return self._context.inputs
 
-    @property
+    @cached_property
     def resources(self) -> Resources:
-        """The world's resources."""
-        return self._context.resources
+        """The world's resources; models that are recorded are copies, which nobody else sees."""
+        return self._context.resources.for_processor()
 
     @property
     def messages(self) -> Messages:
