@@ -25,6 +25,7 @@ from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
+from archetype.api.routes.resources import ResourceRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
@@ -65,6 +66,7 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             LabelRoutes,
             CommandRoutes,
             MessageRoutes,
+            ResourceRoutes,
             SimulationRoutes,
             QueryRoutes,
             EntityRoutes,

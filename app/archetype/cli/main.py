@@ -19,6 +19,7 @@ from archetype.cli import (
     message,
     query,
     replay,
+    resource,
     retention,
     scheduling,
     serve,
@@ -77,6 +78,7 @@ query.register(app)
 app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")
 app.add_typer(message.app, name="message")
+app.add_typer(resource.app, name="resource")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
 sql.register(app)

@@ -18,6 +18,7 @@ __all__ = [
     "Pending",
     "ProcessorType",
     "Receipt",
+    "Resource",
     "RunReport",
     "State",
     "StateRange",
@@ -190,6 +191,15 @@ class WorldProcessor(ProcessorType):
 
     is_loaded: bool
     is_current: bool
+
+
+class Resource(TypedDict):
+    """A recorded resource; `is_loaded` says whether the server has its class."""
+
+    name: str
+    module: str
+    value: Any
+    is_loaded: bool
 
 
 class State(TypedDict):

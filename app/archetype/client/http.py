@@ -10,6 +10,7 @@ from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
 from archetype.client.messages import MessageCalls
 from archetype.client.pasts import PastCalls
+from archetype.client.resources import ResourceCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
 from archetype.client.transport import Transport
@@ -26,7 +27,14 @@ RETRY_S = 10.0
 
 
 class ArchetypeClient(
-    WorldCalls, CommandCalls, MessageCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls
+    WorldCalls,
+    CommandCalls,
+    MessageCalls,
+    ResourceCalls,
+    StateCalls,
+    EntityCalls,
+    PastCalls,
+    SchedulingCalls,
 ):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 

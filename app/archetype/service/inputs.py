@@ -29,6 +29,18 @@ from archetype.store.log import LogRow, checked
 __all__ = ["TickInputs", "read_inputs"]
 
 
+_PROGRAM = frozenset(
+    {
+        CommandType.ADD_PROCESSOR,
+        CommandType.REMOVE_PROCESSOR,
+        CommandType.REPLACE_PROCESSOR,
+        CommandType.ADD_RESOURCE,
+        CommandType.REMOVE_RESOURCE,
+    }
+)
+"""The types that concern the program."""
+
+
 @dataclass(frozen=True)
 class TickInputs:
     """What a tick starts from, in the order of application.
@@ -58,40 +70,40 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
     for row in checked(rows):
         kind = CommandType(row.event.type)
         queued_count += RULES[kind].queued
-        version = row.event.version
-        match kind:
-            case CommandType.ADD_PROCESSOR:
-                program = program.add(ProcessorRecord.from_json(row.payload))
-            case CommandType.REMOVE_PROCESSOR:
-                name = row.payload["processor"]
-                rest = program.remove(name)
-                if rest is None:
-                    reason = f"no processor named {name!r} runs in this world"
-                    rejections.append(Rejection(version, "processor_not_found", reason))
-                else:
-                    program = rest
-            case CommandType.REPLACE_PROCESSOR:
-                try:
-                    program = program.replace(Replacement.from_json(row.payload))
-                except InvalidInputError as error:
-                    rejections.append(Rejection(version, "processor_not_replaced", error.message))
-            case CommandType.ADD_RESOURCE:
-                program = program.add_resource(ResourceRecord.from_json(row.payload))
-            case CommandType.REMOVE_RESOURCE:
-                name = row.payload["resource"]
-                rest = program.remove_resource(name)
-                if rest is None:
-                    reason = f"no resource named {name!r} is recorded in this world"
-                    rejections.append(Rejection(version, "resource_not_found", reason))
-                else:
-                    program = rest
-            case CommandType.MESSAGE:
-                messages.append(_message(row))
-            case _:
-                change = _change(kind, row)
-                if change is not None:
-                    changes.append(change)
+        if kind in _PROGRAM:
+            folded = _folded(kind, row, program)
+            if isinstance(folded, Rejection):
+                rejections.append(folded)
+            else:
+                program = folded
+        elif kind is CommandType.MESSAGE:
+            messages.append(_message(row))
+        elif (change := _change(kind, row)) is not None:
+            changes.append(change)
     return TickInputs(rows, changes, program, rejections, queued_count, Messages(tuple(messages)))
+
+
+def _folded(kind: CommandType, row: LogRow, program: Program) -> Program | Rejection:
+    """Return a program with a command that concerns it applied."""
+    version, payload = row.event.version, row.payload
+    match kind:
+        case CommandType.ADD_PROCESSOR:
+            return program.add(ProcessorRecord.from_json(payload))
+        case CommandType.REMOVE_PROCESSOR:
+            name = payload["processor"]
+            reason = f"no processor named {name!r} runs in this world"
+            return program.remove(name) or Rejection(version, "processor_not_found", reason)
+        case CommandType.ADD_RESOURCE:
+            return program.add_resource(ResourceRecord.from_json(payload))
+        case CommandType.REMOVE_RESOURCE:
+            name = payload["resource"]
+            reason = f"no resource named {name!r} is recorded in this world"
+            return program.remove_resource(name) or Rejection(version, "resource_not_found", reason)
+        case _:
+            try:
+                return program.replace(Replacement.from_json(payload))
+            except InvalidInputError as error:
+                return Rejection(version, "processor_not_replaced", error.message)
 
 
 def _change(kind: CommandType, row: LogRow) -> Change | None:
