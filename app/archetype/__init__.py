@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PostTick,
         PreTick,
     )
+    from archetype.core.messages import Message, Messages
     from archetype.core.processor import AsyncProcessor
     from archetype.core.resources import Resources
     from archetype.errors import ArchetypeError
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from archetype.service.diff import WorldDiff
     from archetype.service.entities import EntityMoment
     from archetype.service.labels import Label
+    from archetype.service.messages import SentMessage
     from archetype.service.queries import EntityState, WorldSnapshot
     from archetype.service.replays import ReplayReport
     from archetype.service.retention import ThinPlan, ThinResult
@@ -92,6 +94,8 @@ __all__ = [
     "HookHandle",
     "Label",
     "MergeBase",
+    "Message",
+    "Messages",
     "OnComponentAdded",
     "OnComponentRemoved",
     "OnDespawn",
@@ -108,6 +112,7 @@ __all__ = [
     "RunResult",
     "RuntimeWorld",
     "SchedulerConfig",
+    "SentMessage",
     "SequentialGroupBuilder",
     "SequentialScheduler",
     "ServiceContainer",
@@ -143,6 +148,7 @@ _HOMES = {
         "PostTick",
         "PreTick",
     ),
+    "archetype.core.messages": ("Message", "Messages"),
     "archetype.core.processor": ("AsyncProcessor",),
     "archetype.core.resources": ("Resources",),
     "archetype.errors": ("ArchetypeError",),
@@ -178,6 +184,7 @@ _HOMES = {
     "archetype.service.diff": ("WorldDiff",),
     "archetype.service.entities": ("EntityMoment",),
     "archetype.service.labels": ("Label",),
+    "archetype.service.messages": ("SentMessage",),
     "archetype.service.queries": ("EntityState", "WorldSnapshot"),
     "archetype.service.replays": ("ReplayReport",),
     "archetype.service.retention": ("ThinPlan", "ThinResult"),

@@ -23,7 +23,9 @@ from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.labels import LabelRoutes
+from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
+from archetype.api.routes.resources import ResourceRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
@@ -63,6 +65,8 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             WorldRoutes,
             LabelRoutes,
             CommandRoutes,
+            MessageRoutes,
+            ResourceRoutes,
             SimulationRoutes,
             QueryRoutes,
             EntityRoutes,

@@ -19,6 +19,7 @@ from archetype.store.worlds import WorldRow
 
 __all__ = [
     "AtTick",
+    "Before",
     "Conditions",
     "DueTick",
     "FromTick",
@@ -58,6 +59,9 @@ FromTick = Annotated[
 ]
 ToTick = Annotated[
     int | None, QueryParameter(ge=0, description="The tick behind a range; by default the next one to run.")
+]
+Before = Annotated[
+    int | None, QueryParameter(ge=1, le=2**63 - 1, description="Only entries below this log position.")
 ]
 DueTick = Annotated[int, QueryParameter(description="The earliest tick to be applied in.")]
 Priority = Annotated[int, QueryParameter(description="Within a tick, lower is applied first.")]

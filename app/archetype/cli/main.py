@@ -16,8 +16,10 @@ from archetype.cli import (
     db,
     entity,
     label,
+    message,
     query,
     replay,
+    resource,
     retention,
     scheduling,
     serve,
@@ -75,6 +77,8 @@ simulate.register(app)
 query.register(app)
 app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")
+app.add_typer(message.app, name="message")
+app.add_typer(resource.app, name="resource")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
 sql.register(app)

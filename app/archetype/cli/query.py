@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from archetype.cli.arguments import AsOfOption, FromOption, ReferenceArgument, ToOption
+from archetype.cli.pages import newest
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import names
 from archetype.errors import FieldFault, InvalidInputError
@@ -91,7 +93,8 @@ def history(
         "to_tick": to_tick,
         "status": status,
     }
-    session.output.rows(_newest(session, world, limit, wanted), shown=HISTORY_COLUMNS)
+    read = partial(session.client.history, world, **wanted)
+    session.output.rows(newest(read, limit), shown=HISTORY_COLUMNS)
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,25 +116,3 @@ def _only(state: State, wanted: set[str] | None) -> State:
 
 def _rows(state: State) -> list[dict[str, Any]]:
     return [{"entity_id": int(key), "components": value} for key, value in state["entities"].items()]
-
-
-def _newest(
-    session: Session, world: str, limit: int, wanted: Mapping[str, Any]
-) -> Iterable[Mapping[str, Any]]:
-    """Return the newest commands that are wanted, from as many pages as it takes."""
-    pages: list[list[Any]] = []
-    before: int | None = None
-    remaining = limit
-    while remaining > 0:
-        page = session.client.history(world, limit=min(remaining, 1000), before=before, **wanted)
-        if not page:
-            break
-        pages.append(page)
-        remaining -= len(page)
-        before = page[0]["position"]
-    return _chained(reversed(pages))
-
-
-def _chained(pages: Iterable[list[Any]]) -> Iterator[Any]:
-    for page in pages:
-        yield from page

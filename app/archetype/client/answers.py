@@ -14,9 +14,11 @@ __all__ = [
     "EntityState",
     "HistoryEntry",
     "Label",
+    "Message",
     "Pending",
     "ProcessorType",
     "Receipt",
+    "Resource",
     "RunReport",
     "State",
     "StateRange",
@@ -114,6 +116,22 @@ class HistoryEntry(TypedDict):
     reason: str | None
 
 
+class Message(TypedDict):
+    """A message of the log; `tick` is the one whose processors get it, `reason` why it reached nobody."""
+
+    command_id: str
+    sender_id: int | None
+    receiver_id: int | None
+    channel: str | None
+    content: Any
+    tick: int
+    position: int
+    world_id: str
+    actor_id: str | None
+    status: str
+    reason: str | None
+
+
 class Pending(TypedDict):
     """How many commands wait for a tick that is not committed yet."""
 
@@ -173,6 +191,15 @@ class WorldProcessor(ProcessorType):
 
     is_loaded: bool
     is_current: bool
+
+
+class Resource(TypedDict):
+    """A recorded resource; `is_loaded` says whether the server has its class."""
+
+    name: str
+    module: str
+    value: Any
+    is_loaded: bool
 
 
 class State(TypedDict):

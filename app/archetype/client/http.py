@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.messages import MessageCalls
 from archetype.client.pasts import PastCalls
+from archetype.client.resources import ResourceCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
 from archetype.client.transport import Transport
@@ -24,7 +26,16 @@ TIMEOUT_S = 30.0
 RETRY_S = 10.0
 
 
-class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls):
+class ArchetypeClient(
+    WorldCalls,
+    CommandCalls,
+    MessageCalls,
+    ResourceCalls,
+    StateCalls,
+    EntityCalls,
+    PastCalls,
+    SchedulingCalls,
+):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
     `world` is a name or an id everywhere, and where a state is read, compared, forked or labelled also one

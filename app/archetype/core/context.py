@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
+from archetype.core.messages import NO_MESSAGES, Messages
 from archetype.core.resources import Resources
 
 __all__ = ["IdSource", "TickContext", "Timers", "rng_for"]
@@ -36,8 +37,9 @@ async def _no_ids(count: int) -> int:
 class TickContext:
     """What processors are told of the tick they run in; `inputs` are the step's own keyword arguments.
 
-    `reserve_ids` gives the ids of entities that processors spawn. A tick that is computed again skips the
-    processors in `skipped`, by registration index: those that were skipped the first time.
+    `messages` are those of the tick's commands. `reserve_ids` gives the ids of entities that processors
+    spawn. A tick that is computed again skips the processors in `skipped`, by registration index: those that
+    were skipped the first time.
     """
 
     world_id: UUID
@@ -47,6 +49,7 @@ class TickContext:
     resources: Resources
     debug: bool = False
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    messages: Messages = NO_MESSAGES
     reserve_ids: IdSource = _no_ids
     skipped: frozenset[int] | None = None
     timers: Timers = field(default_factory=Timers)

@@ -120,8 +120,8 @@ class AsyncProcessor(Processor, is_base=True):
         """Give the next frame of one archetype: the same rows and columns, new values.
 
         `df` has entity_id, the component columns and the base columns. Setting is_active to false ends
-        an entity. By keyword, as far as the signature asks: tick, world_id, run_id, resources, rng, debug
-        and the step's inputs.
+        an entity. By keyword, as far as the signature asks: tick, world_id, run_id, resources, messages,
+        rng, debug and the step's inputs.
 
         In place of a frame, a mapping from column names gives new values for these columns alone: Daft
         expressions over `df`, arrays with one value a row, or a `Delta` of either, which is folded onto

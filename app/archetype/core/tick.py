@@ -1,10 +1,10 @@
-"""One tick, whole: apply its changes, then run its processors."""
+"""One tick, whole: apply its changes, deliver its messages, then run its processors."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from archetype.core.archetype import ENTITY_ID
 from archetype.core.changes import Change, Rejection
 from archetype.core.context import TickContext
 from archetype.core.frame_rows import merged_tombstones
+from archetype.core.messages import deliver
 from archetype.core.processor import Processor
 from archetype.core.scheduling.executor import DEFAULT_SCHEDULER, run_processors
 from archetype.core.scheduling.records import TickReport
@@ -45,20 +46,23 @@ async def compute_tick(
 ) -> ComputedTick:
     """Compute one tick from the state before it; the event loop is not blocked.
 
+    The context has the messages as they were sent; processors get those whose receivers are active.
     Raises TickFailedError or one of its kinds, and then nothing of the tick exists.
     """
     applied = Applied(state, {}, ())
     if changes:
         applied = await asyncio.to_thread(apply_changes, state, changes)
-    processed = await run_processors(applied.state, processors, context, scheduler)
+    messages, undelivered = deliver(context.messages, applied.state)
+    processed = await run_processors(
+        applied.state, processors, replace(context, messages=messages), scheduler
+    )
     tombstones = dict(applied.tombstones)
     for archetype_id, ended in processed.tombstones.items():
         merged = merged_tombstones(ended.archetype, tombstones.get(archetype_id), ended)
         if merged is not None:
             tombstones[archetype_id] = merged
-    return ComputedTick(
-        processed.state, dict(sorted(tombstones.items())), applied.rejections, processed.report
-    )
+    rejections = (*applied.rejections, *undelivered)
+    return ComputedTick(processed.state, dict(sorted(tombstones.items())), rejections, processed.report)
 
 
 def snapshot_rows(table: ArchetypeTable | None, tombstones: ArchetypeTable | None) -> pa.Table:

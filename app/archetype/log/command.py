@@ -36,6 +36,8 @@ class CommandType(StrEnum):
     ADD_PROCESSOR = "add_processor"
     REMOVE_PROCESSOR = "remove_processor"
     REPLACE_PROCESSOR = "replace_processor"
+    ADD_RESOURCE = "add_resource"
+    REMOVE_RESOURCE = "remove_resource"
     MESSAGE = "message"
     CUSTOM = "custom"
     CREATE_WORLD = "create_world"
@@ -69,6 +71,8 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.ADD_PROCESSOR: CommandRule(payloads.AddProcessor, queued=True),
     CommandType.REMOVE_PROCESSOR: CommandRule(payloads.RemoveProcessor, queued=True),
     CommandType.REPLACE_PROCESSOR: CommandRule(payloads.ReplaceProcessor, queued=True),
+    CommandType.ADD_RESOURCE: CommandRule(payloads.AddResource, queued=True),
+    CommandType.REMOVE_RESOURCE: CommandRule(payloads.RemoveResource, queued=True),
     CommandType.MESSAGE: CommandRule(payloads.Message, queued=True),
     CommandType.CUSTOM: CommandRule(payloads.Custom, queued=True),
     CommandType.CREATE_WORLD: CommandRule(payloads.CreateWorld, queued=False),

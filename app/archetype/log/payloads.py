@@ -26,6 +26,7 @@ __all__ = [
     "AddComponent",
     "AddLabel",
     "AddProcessor",
+    "AddResource",
     "ConfigureWorld",
     "CreateWorld",
     "Custom",
@@ -36,6 +37,7 @@ __all__ = [
     "RemoveComponent",
     "RemoveLabel",
     "RemoveProcessor",
+    "RemoveResource",
     "ReplaceProcessor",
     "Run",
     "Snapshots",
@@ -163,8 +165,28 @@ class ReplaceProcessor(Payload):
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
 
 
+class AddResource(Payload):
+    """Let the processors have this Pydantic model from the command's tick on, in place of one of its class.
+
+    The class is named by `Name` or `module.Name`; defaults are filled in at acceptance.
+    """
+
+    resource: Annotated[str, Field(min_length=1)]
+    value: Any = {}
+
+
+class RemoveResource(Payload):
+    """Take the recorded resources of that name away from the command's tick on."""
+
+    resource: Annotated[str, Field(min_length=1)]
+
+
 class Message(Payload):
-    """A message between entities; it is kept in the log and changes no state by itself."""
+    """A message that reaches the processors of its tick; it stays in the log and changes no state by itself.
+
+    Without a receiver it is for everybody. A receiver that is not active once the tick's commands are applied
+    makes it rejected; the sender is not looked up.
+    """
 
     sender_id: EntityId | None = None
     receiver_id: EntityId | None = None

@@ -17,9 +17,11 @@ from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.adopting import adoptions
+from archetype.runtime.recording import by_path, merged, take_over
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
+from archetype.service.resource_records import ResourceRecord
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.worlds import LiveWorld
 from archetype.store.worlds import WorldRow
@@ -78,7 +80,10 @@ class WorldHandle:
 
     @property
     def resources(self) -> Resources:
-        """What processors get as `resources`: live objects of this process, by type."""
+        """What processors get as `resources`, by type: Pydantic models, and live handles of this process.
+
+        What was inserted, changed or removed of the models is recorded by the next step or run.
+        """
         return self._activated().resources
 
     @property
@@ -137,6 +142,7 @@ class WorldHandle:
             msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
             raise StateConflictError(msg, seed=row.seed)
         live = worlds.live(row.world_id)
+        live.known_resources = await self._in_line(services, row, live)
         for resource in self._initial_resources:
             live.resources.insert(resource)
         for handle, hook in self._waiting_hooks.items():
@@ -147,6 +153,38 @@ class WorldHandle:
             await self._adopt(services, row)
         self._live = live
         self._tick = row.tick
+
+    async def _in_line(
+        self, services: ServiceContainer, row: WorldRow, live: LiveWorld
+    ) -> dict[str, ResourceRecord]:
+        """Bring what others recorded into this process's resources; return what is recorded."""
+        recorded = by_path(await services.simulation_service.resources(row))
+        held = by_path(map(ResourceRecord.of, live.resources.models()))
+        return take_over(live.resources, merged(held, live.known_resources, recorded).target)
+
+    async def _record_resources(self, services: ServiceContainer) -> None:
+        """Record which models the script inserted, changed or removed; `InvalidInputError` if one cannot be.
+
+        Others may be doing the same, so the changes hold only for the version they were made for.
+        """
+        live = self._activated()
+        while live.resources.models() or live.known_resources:
+            row = await self._row(services)
+            recorded = by_path(await services.simulation_service.resources(row))
+            held = by_path(map(ResourceRecord.of, live.resources.models()))
+            found = merged(held, live.known_resources, recorded)
+            try:
+                if found.requests:
+                    await services.command_service.submit_batch(
+                        live.world_id,
+                        found.requests,
+                        actor_id=self._actor_id,
+                        expected_version=row.head_version,
+                    )
+            except VersionConflictError:
+                continue
+            live.known_resources = take_over(live.resources, found.target)
+            return
 
     async def _adopt_scheduler(self, services: ServiceContainer, row: WorldRow) -> None:
         """Make the script's scheduler the world's, if it has another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,20 +15,23 @@ from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.entities import EntityVerbs
+from archetype.runtime.messaging import Messaging
 from archetype.runtime.pasts import Pasts
 from archetype.runtime.reading import Reading
+from archetype.runtime.recording import by_path, take_over
 from archetype.runtime.upkeep import Upkeep
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.labels import Label
 from archetype.service.program import ProcessorRecord
+from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import RunRequest, RunResult
 from archetype.service.worlds import WorldInfo
 
 __all__ = ["RuntimeWorld"]
 
 
-class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
+class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
     """A world by its name; `runtime.world(…)` makes one, and the first call on it opens or creates the world.
 
     Entity verbs are commands: durable when they return, applied in the next tick (or in `tick`, if that is
@@ -107,6 +111,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         self, kind: CommandType, steps: int, *, debug: bool, config: RunConfig | None, inputs: dict[str, Any]
     ) -> RunResult:
         services = await self._activate()
+        await self._record_resources(services)
         described = {"suite", "trial", "metadata"}
         request = RunRequest(
             steps=steps,
@@ -172,11 +177,24 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
             actor_id=self._actor_id,
         )
         forks = await services.world_service.fork(row, request)
-        return [self._forked(services, info) for info in forks]
+        first = await services.world_service.find(forks[0].world_id)
+        recorded = by_path(await services.simulation_service.resources(first))
+        held = by_path(map(ResourceRecord.of, self.resources.models()))
+        # What this script has changed and not recorded yet is of now, so it goes along only from here on.
+        resources = held if at == row.committed_tick else recorded
+        return [self._forked(services, info, recorded, resources) for info in forks]
 
-    def _forked(self, services: ServiceContainer, info: WorldInfo) -> RuntimeWorld:
+    def _forked(
+        self,
+        services: ServiceContainer,
+        info: WorldInfo,
+        recorded: Mapping[str, ResourceRecord],
+        resources: Mapping[str, ResourceRecord],
+    ) -> RuntimeWorld:
         live = services.world_service.live(info.world_id)
-        live.resources = self.resources.copy()
+        live.resources = self.resources.handles()
+        loaded = take_over(live.resources, resources)
+        live.known_resources = {path: each for path, each in recorded.items() if path in loaded}
         fork = RuntimeWorld(self._runtime, info.name, actor=self._actor, live=live)
         fork._tick = info.tick
         return fork

@@ -24,6 +24,7 @@ from archetype.log import payloads
 from archetype.log.canonical import canonical_json
 from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
 from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
+from archetype.service.resource_records import ResourceRecord
 from archetype.store.append import NewCommand
 
 __all__ = ["BATCH_COMMANDS_MAX", "CommandRequest", "admit", "admit_all"]
@@ -178,6 +179,20 @@ def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
     return _Normal(Replacement(kind.processor_name(), code, parameters, model.priority).to_json())
 
 
+def _add_resource(model: payloads.AddResource) -> _Normal:
+    return _Normal(ResourceRecord.of_value(model.resource, model.value).to_json())
+
+
+def _message(model: payloads.Message) -> _Normal:
+    try:
+        canonical_json(model.content)
+    except InvalidInputError as error:
+        faults = [FieldFault("payload.content", error.message)]
+        raise PayloadError(error.message, faults=faults) from error
+    others = model.model_dump(mode="json", exclude={"content"}, exclude_none=True)
+    return _Normal({**others, "content": model.content})
+
+
 def _as_it_is(model: Any) -> _Normal:
     return _Normal(model.model_dump(mode="json", exclude_none=True))
 
@@ -191,7 +206,9 @@ _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
     CommandType.ADD_PROCESSOR: _add_processor,
     CommandType.REMOVE_PROCESSOR: _as_it_is,
     CommandType.REPLACE_PROCESSOR: _replace_processor,
-    CommandType.MESSAGE: _as_it_is,
+    CommandType.ADD_RESOURCE: _add_resource,
+    CommandType.REMOVE_RESOURCE: _as_it_is,
+    CommandType.MESSAGE: _message,
     CommandType.CUSTOM: _as_it_is,
 }
 

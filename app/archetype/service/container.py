@@ -17,6 +17,7 @@ from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.executions import ExecutionService
 from archetype.service.labels import LabelService
+from archetype.service.messages import MessageService
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
@@ -40,6 +41,7 @@ class ServiceContainer:
         self.world_service = WorldService(self.database)
         self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
+        self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)

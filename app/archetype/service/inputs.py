@@ -1,4 +1,4 @@
-"""The inputs of a tick: its commands as changes to entities and to the program."""
+"""The inputs of a tick: its commands as changes to entities and to the program, and as messages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,26 @@ from archetype.core.changes import (
     Update,
     UpdateBatch,
 )
+from archetype.core.messages import NO_MESSAGES, Message, Messages
 from archetype.errors import CorruptionError, InvalidInputError
 from archetype.log.command import RULES, CommandType
 from archetype.service.program import ProcessorRecord, Program, Replacement
+from archetype.service.resource_records import ResourceRecord
 from archetype.store.log import LogRow, checked
 
 __all__ = ["TickInputs", "read_inputs"]
+
+
+_PROGRAM = frozenset(
+    {
+        CommandType.ADD_PROCESSOR,
+        CommandType.REMOVE_PROCESSOR,
+        CommandType.REPLACE_PROCESSOR,
+        CommandType.ADD_RESOURCE,
+        CommandType.REMOVE_RESOURCE,
+    }
+)
+"""The types that concern the program."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class TickInputs:
     program: Program
     rejections: Sequence[Rejection]
     queued_count: int
+    messages: Messages = NO_MESSAGES
 
     @classmethod
     def none(cls, program: Program) -> TickInputs:
@@ -50,32 +65,45 @@ def read_inputs(rows: Sequence[LogRow], program: Program) -> TickInputs:
     """Check a tick's commands, turn them into changes, and fold those that concern the program into it."""
     changes: list[Change] = []
     rejections: list[Rejection] = []
+    messages: list[Message] = []
     queued_count = 0
     for row in checked(rows):
         kind = CommandType(row.event.type)
         queued_count += RULES[kind].queued
-        version = row.event.version
-        match kind:
-            case CommandType.ADD_PROCESSOR:
-                program = program.add(ProcessorRecord.from_json(row.payload))
-            case CommandType.REMOVE_PROCESSOR:
-                name = row.payload["processor"]
-                rest = program.remove(name)
-                if rest is None:
-                    reason = f"no processor named {name!r} runs in this world"
-                    rejections.append(Rejection(version, "processor_not_found", reason))
-                else:
-                    program = rest
-            case CommandType.REPLACE_PROCESSOR:
-                try:
-                    program = program.replace(Replacement.from_json(row.payload))
-                except InvalidInputError as error:
-                    rejections.append(Rejection(version, "processor_not_replaced", error.message))
-            case _:
-                change = _change(kind, row)
-                if change is not None:
-                    changes.append(change)
-    return TickInputs(rows, changes, program, rejections, queued_count)
+        if kind in _PROGRAM:
+            folded = _folded(kind, row, program)
+            if isinstance(folded, Rejection):
+                rejections.append(folded)
+            else:
+                program = folded
+        elif kind is CommandType.MESSAGE:
+            messages.append(_message(row))
+        elif (change := _change(kind, row)) is not None:
+            changes.append(change)
+    return TickInputs(rows, changes, program, rejections, queued_count, Messages(tuple(messages)))
+
+
+def _folded(kind: CommandType, row: LogRow, program: Program) -> Program | Rejection:
+    """Return a program with a command that concerns it applied."""
+    version, payload = row.event.version, row.payload
+    match kind:
+        case CommandType.ADD_PROCESSOR:
+            return program.add(ProcessorRecord.from_json(payload))
+        case CommandType.REMOVE_PROCESSOR:
+            name = payload["processor"]
+            reason = f"no processor named {name!r} runs in this world"
+            return program.remove(name) or Rejection(version, "processor_not_found", reason)
+        case CommandType.ADD_RESOURCE:
+            return program.add_resource(ResourceRecord.from_json(payload))
+        case CommandType.REMOVE_RESOURCE:
+            name = payload["resource"]
+            reason = f"no resource named {name!r} is recorded in this world"
+            return program.remove_resource(name) or Rejection(version, "resource_not_found", reason)
+        case _:
+            try:
+                return program.replace(Replacement.from_json(payload))
+            except InvalidInputError as error:
+                return Rejection(version, "processor_not_replaced", error.message)
 
 
 def _change(kind: CommandType, row: LogRow) -> Change | None:
@@ -98,6 +126,18 @@ def _change(kind: CommandType, row: LogRow) -> Change | None:
             return RemoveComponents(event.version, payload["entity_id"], payload["component_types"])
         case _:
             return None
+
+
+def _message(row: LogRow) -> Message:
+    payload = row.payload
+    return Message(
+        version=row.event.version,
+        command_id=row.event.event_id,
+        sender_id=payload.get("sender_id"),
+        receiver_id=payload.get("receiver_id"),
+        channel=payload.get("channel"),
+        document=json.dumps(payload.get("content")),
+    )
 
 
 def _assigned(row: LogRow) -> int:

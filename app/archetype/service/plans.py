@@ -101,7 +101,7 @@ class PlanService:
             run_id=new_id(),
             tick=world.tick,
             seed=world.seed,
-            resources=live.resources,
+            resources=live.resources.in_tick(code.resources),
         )
         plan = plan_tick(state, code.processors, context, code.scheduler)
         policy = code.scheduler.config.retry_policy

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.errors import CodeChangedError
@@ -17,10 +19,14 @@ __all__ = ["LoadedCode", "ProcessorPool"]
 
 @dataclass(frozen=True)
 class LoadedCode:
-    """A program that can run: its processors in registration order, and its scheduler."""
+    """A program that can run: its processors in registration order, its scheduler, its recorded resources.
+
+    The resources are for `Resources.in_tick`, which hands out copies.
+    """
 
     processors: Sequence[Processor]
     scheduler: SimpleScheduler
+    resources: Sequence[BaseModel]
 
 
 class ProcessorPool:
@@ -38,13 +44,14 @@ class ProcessorPool:
         self._instances[world_id, ProcessorRecord.of(processor).key] = processor
 
     def load(self, world_id: UUID, program: Program) -> LoadedCode:
-        """Return the program's processors in registration order, and its scheduler.
+        """Return the program's processors in registration order, its scheduler, and its resources made anew.
 
         Raises `CodeNotLoadedError`, naming the module to load, where a class is missing, and
         `CodeChangedError` where the loaded one is not the one that is recorded.
         """
         processors = [self._instance(world_id, record) for record in program.processors]
-        return LoadedCode(processors, build_scheduler(program.scheduler))
+        resources = [record.build() for record in program.resources]
+        return LoadedCode(processors, build_scheduler(program.scheduler), resources)
 
     def _instance(self, world_id: UUID, record: ProcessorRecord) -> Processor:
         key = (world_id, record.key)

@@ -1,4 +1,4 @@
-"""The program of a world: which processors run, in which order, with which parameters."""
+"""The program of a world: which processors run, in which order, with which parameters and resources."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
+from archetype.service.resource_records import ResourceRecord
 
 __all__ = ["CodeChange", "ProcessorCode", "ProcessorInfo", "ProcessorRecord", "Program", "Replacement"]
 
@@ -173,10 +174,14 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Program:
-    """Processors in registration order, and the scheduler that runs them, None for the default one."""
+    """Processors in registration order, and the scheduler that runs them, None for the default one.
+
+    `resources` are the recorded ones, by the full names of their classes.
+    """
 
     processors: tuple[ProcessorRecord, ...] = ()
     scheduler: SchedulerSettings | None = None
+    resources: tuple[ResourceRecord, ...] = ()
 
     @classmethod
     def from_document(cls, document: str) -> Program:
@@ -184,7 +189,9 @@ class Program:
         value = json.loads(document)
         processors = tuple(ProcessorRecord.from_json(each) for each in value["processors"])
         recorded = value.get("scheduler")
-        return cls(processors, None if recorded is None else SchedulerSettings.model_validate(recorded))
+        scheduler = None if recorded is None else SchedulerSettings.model_validate(recorded)
+        resources = tuple(ResourceRecord.from_json(each) for each in value.get("resources", ()))
+        return cls(processors, scheduler, resources)
 
     @cached_property
     def document(self) -> str:
@@ -226,6 +233,16 @@ class Program:
         )
         return replace(self, processors=changed)
 
+    def add_resource(self, record: ResourceRecord) -> Program:
+        """Return the program with a resource, in the place of the one of its class."""
+        others = (each for each in self.resources if each.path != record.path)
+        return replace(self, resources=tuple(sorted((*others, record), key=lambda each: each.path)))
+
+    def remove_resource(self, name: str) -> Program | None:
+        """Return the program without the resources of that name, or None if it has none."""
+        rest = tuple(each for each in self.resources if not each.is_named(name))
+        return None if len(rest) == len(self.resources) else replace(self, resources=rest)
+
     def changes(self) -> list[CodeChange]:
         """Return the processors whose loaded code is not the recorded one, each name once."""
         loaded = Processor.loaded_types()
@@ -259,6 +276,8 @@ class Program:
         spelled: dict[str, Any] = {"processors": [each.to_json() for each in self.processors]}
         if self.scheduler is not None:
             spelled["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
+        if self.resources:
+            spelled["resources"] = [each.to_json() for each in self.resources]
         return spelled
 
 

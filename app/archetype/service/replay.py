@@ -72,19 +72,20 @@ class Replayer:
         `CorruptionError` where a command does not match its hash.
         """
         row = recorded.row
+        code = self._pool.load(row.world_id, recorded.program)
         inputs = await asyncio.to_thread(read_inputs, recorded.commands, before.program)
         context = TickContext(
             world_id=row.world_id,
             run_id=row.run_id,
             tick=row.tick,
             seed=recorded.seed,
-            resources=self._resources,
+            resources=self._resources.in_tick(code.resources),
             debug=recorded.run.is_debug,
             inputs=recorded.run.values,
+            messages=inputs.messages,
             reserve_ids=recorded.outcomes.ids(),
             skipped=recorded.outcomes.skipped,
         )
-        code = self._pool.load(row.world_id, recorded.program)
         computed = await compute_tick(before.state, inputs.changes, code.processors, context, code.scheduler)
         snapshot = await asyncio.to_thread(
             take_snapshot, computed.state, computed.tombstones, before.snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
 from archetype.service.projection import Projection, take_snapshot
+from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
@@ -51,8 +52,14 @@ __all__ = ["SimulationService"]
 LEASE_TTL_S = 10.0
 """How long a dead owner on another machine keeps a world from the others."""
 
-_CHANGING = (CommandType.ADD_PROCESSOR.value, CommandType.REMOVE_PROCESSOR.value)
+_CHANGING = (
+    CommandType.ADD_PROCESSOR.value,
+    CommandType.REMOVE_PROCESSOR.value,
+    CommandType.REMOVE_RESOURCE.value,
+)
 _REPLACING = (CommandType.REPLACE_PROCESSOR.value,)
+_ADDING = (CommandType.ADD_RESOURCE.value,)
+_RESOURCES = (CommandType.ADD_RESOURCE.value, CommandType.REMOVE_RESOURCE.value)
 
 
 class SimulationService:
@@ -166,9 +173,10 @@ class SimulationService:
             run_id=run.run_id,
             tick=sealed.tick,
             seed=run.world.seed,
-            resources=live.resources,
+            resources=live.resources.in_tick(code.resources),
             debug=run.request.is_debug,
             inputs=run.inputs,
+            messages=inputs.messages,
             reserve_ids=partial(self._reserve_ids, run, sealed.tick),
             timers=Timers(now=monotonic_s),
         )
@@ -257,19 +265,25 @@ class SimulationService:
         """Read a sealed tick's inputs and build its processors and scheduler.
 
         The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a
-        replacement that came too late for the tick, and waits for the next one, holds for it already.
+        replacement that came too late for the tick, and waits for the next one, holds for it already. So does
+        a resource that was added after the tick was sealed by a run which did not commit it.
         """
         inputs = await self._read_inputs(projection, sealed)
+        if sealed.was_sealed:
+            late = await self._late(projection.world_id, sealed.tick, _ADDING)
+            inputs = replace(inputs, program=read_inputs(late, inputs.program).program)
         program = inputs.program.scheduled(scheduler_settings(world.config))
         try:
             return replace(inputs, program=program), self.pool.load(world.world_id, program)
         except CodeChangedError:
-            rows = await self._database.read(
-                lambda connection: pending(connection, projection.world_id, _REPLACING)
-            )
-            late = [row for row in rows if row.event.tick == sealed.tick + 1]
+            late = await self._late(projection.world_id, sealed.tick, _REPLACING)
             program = read_inputs(late, program).program
             return replace(inputs, program=program), self.pool.load(world.world_id, program)
+
+    async def _late(self, world_id: UUID, tick: int, types: Sequence[str]) -> list[LogRow]:
+        """Return the commands that came too late for a sealed tick, and wait for the next one."""
+        rows = await self._database.read(lambda connection: pending(connection, world_id, types))
+        return [row for row in rows if row.event.tick == tick + 1]
 
     async def _require_code(self, live: LiveWorld) -> None:
         """Refuse to seal anything while a world's code is not here, or not the recorded one."""
@@ -345,8 +359,25 @@ class SimulationService:
     async def program(self, world: WorldRow) -> Program:
         """Return the program of the next tick: the recorded one with what waits for that tick applied.
 
-        A replacement that waits behind a sealed tick holds for that tick already.
+        A replacement or a resource that waits behind a sealed tick holds for that tick already.
         """
+        program, rows = await self._recorded(world, (*_CHANGING, *_REPLACING, *_ADDING))
+        waiting = [
+            row
+            for row in rows
+            if row.event.tick <= (world.tick if row.event.type in _CHANGING else world.open_tick)
+        ]
+        return read_inputs(waiting, program).program.scheduled(scheduler_settings(world.config))
+
+    async def resources(self, world: WorldRow) -> tuple[ResourceRecord, ...]:
+        """Return the recorded resources, with what waits for the next tick and for the open one applied."""
+        program, rows = await self._recorded(world, _RESOURCES)
+        return read_inputs(
+            [row for row in rows if row.event.tick <= world.open_tick], program
+        ).program.resources
+
+    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
+        """Return the program of the last committed tick, and the commands of these types that wait."""
         tick = world.committed_tick
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
@@ -354,15 +385,9 @@ class SimulationService:
             row = tick_row(connection, owner_id, tick)
             document = program_document(connection, row.code_hash) if row is not None else None
             program = Program() if document is None else Program.from_document(document)
-            return program, pending(connection, world.world_id, (*_CHANGING, *_REPLACING))
+            return program, pending(connection, world.world_id, types)
 
-        program, rows = await self._database.read(fetch)
-        waiting = [
-            row
-            for row in rows
-            if row.event.tick <= (world.open_tick if row.event.type in _REPLACING else world.tick)
-        ]
-        return read_inputs(waiting, program).program.scheduled(scheduler_settings(world.config))
+        return await self._database.read(fetch)
 
 
 def _taken_over(world: WorldRow) -> TickFailedError:

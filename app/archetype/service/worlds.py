@@ -35,6 +35,7 @@ from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.projection import Projection
 from archetype.service.references import Reference
+from archetype.service.resource_records import ResourceRecord
 from archetype.service.schedulers import scheduler_settings
 from archetype.store import labels
 from archetype.store import worlds as store
@@ -66,12 +67,16 @@ class WorldInfo:
 
 
 class LiveWorld:
-    """What this process keeps of one world: its projection, and the handles that no log can hold."""
+    """What this process keeps of one world: its projection, and the handles that no log can hold.
+
+    `known_resources` are those that were recorded, by full name, when `resources` were last brought in line.
+    """
 
     def __init__(self, world_id: UUID) -> None:
         self.world_id = world_id
         self.lock = asyncio.Lock()
         self.resources = Resources()
+        self.known_resources: Mapping[str, ResourceRecord] = {}
         self.hooks = Hooks()
         self.projection: Projection | None = None
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-from archetype.log.command import QUEUED_TYPES, CommandStatus
+from archetype.log.command import QUEUED_TYPES, CommandStatus, CommandType
 from archetype.log.facts import FactType
 from archetype.log.lineage import Lineage, Stretch
 from archetype.store.given import TICK_MAX, owned_ticks
@@ -26,7 +26,8 @@ __all__ = ["EVERY_COMMAND", "HistoryFilter", "commands_of_entity", "history"]
 class HistoryFilter:
     """Which commands of a lineage are wanted; None does not restrict.
 
-    Ticks are those that the commands belong to, `from_tick` inclusive and `to_tick` exclusive.
+    Ticks are those that the commands belong to, `from_tick` inclusive and `to_tick` exclusive. Receiver,
+    sender and channel are those of messages.
     """
 
     types: Sequence[str] | None = None
@@ -34,6 +35,9 @@ class HistoryFilter:
     from_tick: int | None = None
     to_tick: int | None = None
     status: CommandStatus | None = None
+    receiver_id: int | None = None
+    sender_id: int | None = None
+    channel: str | None = None
 
 
 EVERY_COMMAND = HistoryFilter()
@@ -57,7 +61,7 @@ def history(
     """
     segments = lineage.between(wanted.from_tick or 0, wanted.to_tick)[::-1]
     committed_tick = _committed_tick(lineage.segments[-1].world_id)
-    conditions = _conditions(wanted, committed_tick)
+    conditions = [*_conditions(wanted, committed_tick), *_message_conditions(connection, wanted)]
     if before_position is not None:
         conditions.append(events.c.position < before_position)
     found: list[LogRow] = []
@@ -131,6 +135,17 @@ def _conditions(wanted: HistoryFilter, committed_tick: sa.ScalarSelect[int]) -> 
     return conditions
 
 
+def _message_conditions(connection: Connection, wanted: HistoryFilter) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    for field in ("receiver_id", "sender_id"):
+        entity_id = getattr(wanted, field)
+        if entity_id is not None:
+            conditions.append(_names(connection, field, entity_id))
+    if wanted.channel is not None:
+        conditions.append(_payload_text(connection, "channel") == wanted.channel)
+    return conditions and [events.c.type == CommandType.MESSAGE.value, *conditions]
+
+
 def _is_pending(committed_tick: sa.ScalarSelect[int]) -> sa.ColumnElement[bool]:
     return sa.and_(events.c.type.in_(QUEUED_TYPES), events.c.tick > committed_tick)
 
@@ -192,7 +207,7 @@ def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int)
             *within,
             sa.or_(
                 events.c.first_entity_id == spawned.scalar_subquery(),
-                _payload_integer(connection, "entity_id") == entity_id,
+                _names(connection, "entity_id", entity_id),
                 sa.and_(events.c.type == "update", events.c.batch.is_not(None)),
             ),
         )
@@ -201,7 +216,13 @@ def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int)
     return [_with_reason(log_row(row), row.rejection) for row in connection.execute(statement)]
 
 
-def _payload_integer(connection: Connection, field: str) -> sa.ColumnElement[Any]:
+def _names(connection: Connection, field: str, entity_id: int) -> sa.ColumnElement[bool]:
+    """Say whether a payload's field is this entity; a custom command may hold anything under it."""
+    is_text = connection.dialect.name == "postgresql"
+    return _payload_text(connection, field) == (str(entity_id) if is_text else entity_id)
+
+
+def _payload_text(connection: Connection, field: str) -> sa.ColumnElement[Any]:
     if connection.dialect.name == "postgresql":
-        return sa.cast(sa.cast(events.c.payload, postgresql.JSONB)[field].astext, sa.BigInteger)
+        return sa.cast(events.c.payload, postgresql.JSONB)[field].astext
     return sa.func.json_extract(events.c.payload, f"$.{field}")

@@ -56,12 +56,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A tick whose inputs are fixed, with what the world's row said when they were."""
+    """A tick whose inputs are fixed, with what the world's row said when they were.
+
+    `was_sealed` tells that an earlier run fixed them, and did not commit the tick.
+    """
 
     tick: int
     version: int
     next_entity_id: int
     has_commands: bool
+    was_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,8 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
 
 def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetime, version: int) -> Sealed:
     """Fix the inputs of the next tick, unless they were fixed before, and hold the lease."""
-    if world.open_tick > world.tick:
+    was_sealed = world.open_tick > world.tick
+    if was_sealed:
         version = world.sealed_version
     values = {
         "lease_owner": lease.owner,
@@ -158,7 +163,7 @@ def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetim
         "sealed_version": version,
     }
     connection.execute(sa.update(worlds).where(worlds.c.world_id == world.world_id).values(values))
-    return Sealed(world.tick, version, world.next_entity_id, has_commands=True)
+    return Sealed(world.tick, version, world.next_entity_id, has_commands=True, was_sealed=was_sealed)
 
 
 def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, from_tick: int) -> RunRow:

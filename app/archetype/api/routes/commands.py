@@ -13,7 +13,16 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import FromTick, Limit, ToTick, WorldReference, names, past_of, world_id_of
+from archetype.api.requests import (
+    Before,
+    FromTick,
+    Limit,
+    ToTick,
+    WorldReference,
+    names,
+    past_of,
+    world_id_of,
+)
 from archetype.api.schemas.commands import (
     BatchBody,
     CommandBody,
@@ -31,9 +40,6 @@ from archetype.store.worlds import WorldRow
 
 __all__ = ["CommandRoutes"]
 
-Before = Annotated[
-    int | None, QueryParameter(ge=1, le=2**63 - 1, description="Only entries below this log position.")
-]
 Prefer = Annotated[
     str,
     HeaderParameter(name="Prefer", description="`return=representation` answers receipts instead of ids."),

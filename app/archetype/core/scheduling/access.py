@@ -14,6 +14,7 @@ from archetype.core.archetype import Archetype
 from archetype.core.combine import Delta
 from archetype.core.component import Component
 from archetype.core.context import TickContext, rng_for
+from archetype.core.messages import Message, Messages
 from archetype.core.resources import Resources
 from archetype.core.scheduling.objects import component_class, copied
 from archetype.core.scheduling.query import QueryResult
@@ -91,10 +92,19 @@ class Access:
         """The step's own keyword arguments."""
         return self._context.inputs
 
-    @property
+    @cached_property
     def resources(self) -> Resources:
-        """The world's resources."""
-        return self._context.resources
+        """The world's resources; models that are recorded are copies, which nobody else sees."""
+        return self._context.resources.for_processor()
+
+    @property
+    def messages(self) -> Messages:
+        """The messages of this tick's commands; what is declared to be read or written does not matter."""
+        return self._context.messages
+
+    def inbox(self, entity_id: int) -> tuple[Message, ...]:
+        """Give the messages to an entity, in order of application; those to everybody are not among them."""
+        return self.messages.inbox(operator.index(entity_id))
 
     @property
     def debug(self) -> bool:

@@ -140,10 +140,12 @@ class Frames:
             "tick": context.tick,
             "world_id": context.world_id,
             "run_id": context.run_id,
-            "resources": context.resources,
+            "messages": context.messages,
             "debug": context.debug,
         }
         names = accepted_names(cast("Callable[..., Any]", type(system.processor).process))  # type: ignore[attr-defined]
+        if names is None or "resources" in names:
+            offered["resources"] = context.resources.for_processor()
         if names is None or "rng" in names:
             offered["rng"] = rng_for(
                 context, system.processor.processor_name(), system.ordinal, self.table.archetype.archetype_id
