@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import BaseModel
+
 from archetype import Component
 from archetype.scheduling import Access, Combine, system
 
@@ -11,6 +13,11 @@ from archetype.scheduling import Access, Combine, system
 class ServedScore(Component):
     points: Annotated[int, Combine("sum")] = 0
     winner: str = ""
+
+
+class ServedPitch(BaseModel):
+    length: float = 105.0
+    grass: str = "green"
 
 
 @system(writes=(ServedScore,))

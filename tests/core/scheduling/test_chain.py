@@ -135,7 +135,16 @@ async def test_keywords_go_by_the_signature():
     here = context(inputs={"gravity": 9.8, "tick": 99}, debug=True)
     await run_processors(movers(), [processor(some), processor(every), processor(none)], here)
     assert got["some"] == (3, 9.8, True)
-    assert set(got["every"]) == {"tick", "world_id", "run_id", "resources", "rng", "debug", "gravity"}
+    assert set(got["every"]) == {
+        "tick",
+        "world_id",
+        "run_id",
+        "resources",
+        "messages",
+        "rng",
+        "debug",
+        "gravity",
+    }
     assert got["every"]["resources"] is here.resources
     assert got["every"]["tick"] == 3
 
