@@ -49,7 +49,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class RunService:
-    """Starts runs and keeps them going, whatever becomes of their callers; `sleep` is for tests to replace."""
+    """Starts runs and keeps them going, whatever becomes of their callers; `sleep` is for tests."""
 
     def __init__(
         self, database: Database, simulation: SimulationService, *, sleep: Sleep = asyncio.sleep

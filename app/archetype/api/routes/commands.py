@@ -9,11 +9,21 @@ from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import FromTick, Limit, ToTick, WorldReference, names, past_of, world_id_of
+from archetype.api.requests import (
+    FromTick,
+    Limit,
+    Prefer,
+    ToTick,
+    WorldReference,
+    names,
+    past_of,
+    prefers,
+    world_id_of,
+)
 from archetype.api.schemas.commands import (
     BatchBody,
     CommandBody,
@@ -33,10 +43,6 @@ __all__ = ["CommandRoutes"]
 
 Before = Annotated[
     int | None, QueryParameter(ge=1, le=2**63 - 1, description="Only entries below this log position.")
-]
-Prefer = Annotated[
-    str,
-    HeaderParameter(name="Prefer", description="`return=representation` answers receipts instead of ids."),
 ]
 Types = Annotated[
     str | None, QueryParameter(min_length=1, description="Only commands of these types: `spawn,update`.")
@@ -97,7 +103,7 @@ class CommandRoutes(Controller):
             command.request(command_id) for command, command_id in zip(data.commands, ids, strict=True)
         ]
         receipts = await submitter.submit_batch(world_id, requests)
-        if "return=representation" not in prefer.replace(" ", ""):
+        if not prefers(prefer, "return=representation"):
             return Response([str(receipt.command_id) for receipt in receipts])
         answers = [
             ReceiptResponse.of(receipt, request.tick)
