@@ -19,6 +19,7 @@ from archetype.cli import (
     query,
     replay,
     retention,
+    runs,
     scheduling,
     serve,
     simulate,
@@ -72,6 +73,7 @@ replay.register(world.app)
 ancestry.register(world.app)
 scheduling.register(world.app)
 simulate.register(app)
+app.add_typer(runs.app, name="runs")
 query.register(app)
 app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")

@@ -9,6 +9,7 @@ from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
 from archetype.client.pasts import PastCalls
+from archetype.client.runs import RunCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
 from archetype.client.transport import Transport
@@ -24,7 +25,9 @@ TIMEOUT_S = 30.0
 RETRY_S = 10.0
 
 
-class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls):
+class ArchetypeClient(
+    WorldCalls, CommandCalls, RunCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls
+):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
     `world` is a name or an id everywhere, and where a state is read, compared, forked or labelled also one
@@ -34,7 +37,9 @@ class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCal
 
     Each changing call carries an Idempotency-Key of its own, so a retry after a broken connection, or after
     the server asked to wait, happens once; retries end after `retry_s` seconds. Steps, runs and replays are
-    waited for as long as they take, any other answer `timeout_s` seconds.
+    waited for as long as they take, any other answer `timeout_s` seconds. With an `expected_version` a call
+    passes only at that version of the world, else it is a `VersionConflictError`; a retry passes whatever
+    it expects.
     """
 
     def __init__(

@@ -99,13 +99,21 @@ class WorldHandle:
         return await resolved(services, str(self.world_id), tick)
 
     async def _submit(
-        self, kind: CommandType, payload: dict[str, Any], *, tick: int, priority: int
+        self,
+        kind: CommandType,
+        payload: dict[str, Any],
+        *,
+        tick: int,
+        priority: int,
+        expected_version: int | None,
     ) -> Receipt:
-        return await self._send(CommandRequest(kind, payload, tick, priority))
+        return await self._send(CommandRequest(kind, payload, tick, priority), expected_version)
 
-    async def _send(self, request: CommandRequest) -> Receipt:
+    async def _send(self, request: CommandRequest, expected_version: int | None) -> Receipt:
         services = await self._activate()
-        return await services.command_service.submit(self.world_id, request, actor_id=self._actor_id)
+        return await services.command_service.submit(
+            self.world_id, request, actor_id=self._actor_id, expected_version=expected_version
+        )
 
     async def _activate(self) -> ServiceContainer:
         services = await self._runtime.services()

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from archetype.clock import is_alive, utc_now
 from archetype.errors import CorruptionError
@@ -25,6 +25,7 @@ __all__ = [
     "find_run",
     "find_view",
     "interrupted",
+    "is_leased",
     "list_views",
     "run_input",
     "run_totals",
@@ -71,11 +72,11 @@ _VIEW = sa.select(
 ).join(worlds, worlds.c.world_id == runs.c.world_id)
 
 
-def _row(values: Mapping[str, Any]) -> RunRow:
+def _row(values: RowMapping) -> RunRow:
     return RunRow(**{column.name: values[column.name] for column in _RUN_COLUMNS})
 
 
-def _view(values: Mapping[str, Any]) -> RunView:
+def _view(values: RowMapping) -> RunView:
     return RunView(_row(values), values["world"], bool(values["is_removed"]))
 
 
@@ -100,6 +101,11 @@ def list_views(
     if before is not None:
         statement = statement.where(runs.c.run_id < before)
     return [_view(row) for row in connection.execute(statement).mappings()]
+
+
+def is_leased(owner: str | None, until: datetime | None, now: datetime) -> bool:
+    """Tell whether a process that may still live holds a world's lease."""
+    return owner is not None and until is not None and until > now and is_alive(owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +135,7 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
     )
     found: list[Interrupted] = []
     for row in connection.execute(statement):
-        is_free = row.lease_owner in {None, owner} or row.lease_until is None
-        if is_free or row.lease_until <= utc_now() or not is_alive(row.lease_owner):
+        if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, utc_now()):
             values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}
             found.append(Interrupted(RunRow(**values), log_row(row)))
     return found

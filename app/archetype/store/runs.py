@@ -18,7 +18,7 @@ from archetype.errors import RunEndedError, StateConflictError, WorldBusyError
 from archetype.log.facts import Fact, FactType
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
 from archetype.store.log import record_facts
-from archetype.store.run_rows import RunRow, find_run
+from archetype.store.run_rows import RunRow, find_run, is_leased
 from archetype.store.schema import events, runs, worlds
 from archetype.store.worlds import WorldRow, find
 
@@ -342,7 +342,7 @@ def cancel_run(
         msg = f"run {run_id} has {run.status} already; there is nothing left to cancel"
         raise RunEndedError(msg, run_id=str(run_id), run_status=run.status)
     run = replace(run, error=json.loads(command.payload).get("reason"))
-    if run.status == "running" and _is_leased(world, now):
+    if run.status == "running" and is_leased(world.lease_owner, world.lease_until, now):
         values = {"status": "cancelling", "error": run.error}
         connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(values))
     else:
@@ -353,11 +353,6 @@ def cancel_run(
 def _run_of(connection: Connection, run_id: UUID) -> RunRow:
     row = connection.execute(sa.select(*runs.columns).where(runs.c.run_id == run_id)).mappings().one()
     return RunRow(**row)
-
-
-def _is_leased(world: WorldRow, now: datetime) -> bool:
-    owner, until = world.lease_owner, world.lease_until
-    return owner is not None and until is not None and until > now and is_alive(owner)
 
 
 def end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -> None:

@@ -89,8 +89,8 @@ class RunRoutes(Controller):
     ) -> ServerSentEvent:
         """Stream a run's progress as server-sent events, from its present state to its end.
 
-        Each has the ticks completed as its id and the run as its data. Its type is `progress`, and `ended` for
-        the last one; a stream that ends without it was cut off by a server that stops, and can be taken up.
+        Each has the ticks completed as its id and the run as its data. Its type is `progress`, and `ended`
+        for the last one; a stream without that was cut off by a server that stops, and can be taken up again.
         """
         after = _ticks_of(last_event_id)
         await services.run_service.find(run_id)

@@ -74,8 +74,8 @@ class SimulationRoutes(Controller):
     ) -> Response[RunResponse | RunInfoResponse]:
         """Compute and commit ticks one by one; a server that stops ends the run behind its tick (503).
 
-        With `Prefer: respond-async` it answers 202 as soon as the run is durable; `Location` leads to it. A run
-        that was cut short is taken up again by itself, and does exactly the ticks that were asked for.
+        With `Prefer: respond-async` it answers 202 as soon as the run is durable; `Location` leads to it. A
+        run that was cut short is taken up again by itself, and does exactly the ticks that were asked for.
         """
         asked = data or RunIn()
         if prefers(prefer, "respond-async"):

@@ -76,8 +76,8 @@ class RunInfoResponse(BaseModel):
     world: str = Field(description="The world's name.")
     command_id: UUID = Field(description="The step or run command that asked for it.")
     status: str = Field(
-        description="waiting, running, stopped with its server, cancelling; or how it ended: completed, failed, "
-        "cancelled."
+        description="waiting, running, stopped with its server, cancelling; or how it ended: completed, "
+        "failed, cancelled."
     )
     from_tick: int = Field(description="The world's next tick when it was asked for.")
     ticks_requested: int
