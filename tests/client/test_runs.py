@@ -68,7 +68,7 @@ def test_changes_insist_on_a_version(client, world):
         lambda: client.submit_batch(world, [{"type": "custom"}], expected_version=stale),
         lambda: client.spawn(world, [], expected_version=stale),
         lambda: client.despawn(world, 1, expected_version=stale),
-        lambda: client.update(world, 1, [{"type": "Position"}], expected_version=stale),
+        lambda: client.update(world, 1, [{"type": "Position", "x": 1.0}], expected_version=stale),
         lambda: client.add_components(world, 1, [{"type": "Position"}], expected_version=stale),
         lambda: client.remove_components(world, 1, ["Position"], expected_version=stale),
         lambda: client.step(world, expected_version=stale),

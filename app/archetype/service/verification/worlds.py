@@ -181,7 +181,10 @@ def _check_progress(where: str, row: Stored, progressed: Progressed, findings: F
 
 
 def _check_status(where: str, row: Stored, ended: Ended | None, findings: Findings) -> None:
-    """Check how a run stands; whether it waits for its turn or has begun is not in the log."""
+    """Check how a run stands; whether it waits for its turn or has begun is not in the log.
+
+    Nor is its id before it has a tick or an end: until then its command alone vouches for it.
+    """
     status = row.values["status"]
     if ended is None or (ended.status == "stopped" and status == "running"):
         expected_status = "waiting" if status == "waiting" and ended is None else "running"
