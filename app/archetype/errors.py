@@ -8,6 +8,7 @@
     │   ├── WorldNotFoundError
     │   ├── EntityNotFoundError
     │   ├── LabelNotFoundError
+    │   ├── RunNotFoundError
     │   └── TickNotFoundError      not committed yet, or before the world's birth
     ├── StateConflictError         it exists, but its present state forbids the request
     │   ├── NameTakenError
@@ -15,7 +16,9 @@
     │   ├── CommandConflictError   a command id that was used with other content
     │   ├── VersionConflictError   the world moved on; carries both versions
     │   ├── WorldArchivedError
-    │   └── WorldBusyError         another server runs this world just now
+    │   ├── WorldBusyError         another server runs this world just now
+    │   ├── RunEndedError          a run that has ended cannot be cancelled any more
+    │   └── RunCancelledError      a run that was waited for was cancelled
     ├── PermissionDeniedError
     ├── LimitExceededError         larger than a documented limit
     ├── OverloadedError            try again later; carries retry_after_s
@@ -62,6 +65,9 @@ __all__ = [
     "PermissionDeniedError",
     "PlanError",
     "ProcessorError",
+    "RunCancelledError",
+    "RunEndedError",
+    "RunNotFoundError",
     "SchemaOutdatedError",
     "StateConflictError",
     "TickFailedError",
@@ -138,6 +144,12 @@ class LabelNotFoundError(NotFoundError):
     code = "label_not_found"
 
 
+class RunNotFoundError(NotFoundError):
+    """No run has this id; details: run_id."""
+
+    code = "run_not_found"
+
+
 class TickNotFoundError(NotFoundError):
     """The tick is not committed, or lies before the world's birth."""
 
@@ -184,6 +196,18 @@ class WorldBusyError(StateConflictError):
     """Another process holds the world's lease; details: owner, retry_after_s."""
 
     code = "world_busy"
+
+
+class RunEndedError(StateConflictError):
+    """The run has ended, and not because it was cancelled; details: run_id, run_status."""
+
+    code = "run_ended"
+
+
+class RunCancelledError(StateConflictError):
+    """The run was cancelled before its last tick; details: run_id, ticks_completed."""
+
+    code = "run_cancelled"
 
 
 class PermissionDeniedError(ArchetypeError):

@@ -26,6 +26,7 @@ from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
 from archetype.api.routes.resources import ResourceRoutes
+from archetype.api.routes.runs import RunRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
@@ -46,6 +47,8 @@ DESCRIPTION = (
 def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> Litestar:
     """Make the application; its lifespan loads the modules, opens the container and shuts it down.
 
+    While it lives it takes up the runs that were cut short, its own of before and those of others.
+
     `app.state.stopping` is an event that ends open streams.
     """
     metrics = Metrics(lambda: container.appender.queue_depth)
@@ -57,6 +60,7 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
         load_modules(modules)
         async with container:
+            container.run_service.watch(on_tick=metrics.count_tick)
             yield
 
     app = Litestar(
@@ -68,6 +72,7 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             MessageRoutes,
             ResourceRoutes,
             SimulationRoutes,
+            RunRoutes,
             QueryRoutes,
             EntityRoutes,
             AncestryRoutes,

@@ -26,12 +26,14 @@ __all__ = [
     "IdempotencyKey",
     "IfMatch",
     "Limit",
+    "Prefer",
     "Priority",
     "ToTick",
     "WorldReference",
     "entity_ids",
     "names",
     "past_of",
+    "prefers",
     "ticks_of",
     "world_id_of",
 ]
@@ -81,6 +83,21 @@ IfMatch = Annotated[
         name="If-Match", description='The world\'s version, such as `"17"`; another one is answered 412.'
     ),
 ]
+
+
+Prefer = Annotated[
+    str,
+    HeaderParameter(
+        name="Prefer",
+        description="`return=representation`: receipts instead of ids; `respond-async`: 202 and a run.",
+    ),
+]
+
+
+def prefers(header: str, preference: str) -> bool:
+    """Tell whether the header Prefer (RFC 7240) holds a preference, such as `respond-async`."""
+    given = {part.partition(";")[0].replace(" ", "").lower() for part in header.split(",")}
+    return preference in given
 
 
 @dataclass(frozen=True, slots=True)

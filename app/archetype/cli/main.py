@@ -21,6 +21,7 @@ from archetype.cli import (
     replay,
     resource,
     retention,
+    runs,
     scheduling,
     serve,
     simulate,
@@ -74,6 +75,7 @@ replay.register(world.app)
 ancestry.register(world.app)
 scheduling.register(world.app)
 simulate.register(app)
+app.add_typer(runs.app, name="runs")
 query.register(app)
 app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")

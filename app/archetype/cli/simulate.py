@@ -50,9 +50,15 @@ def run(
     inputs: InputOption = None,
     debug: DebugOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Do not wait: print the run, which goes on by itself.")
+    ] = False,
 ) -> None:
     """Run ticks of a world one after the other; each is durable as soon as it is done."""
     given = assignments(inputs or (), "--input")
+    if detach:
+        session.output.record(session.client.start_run(world, steps, inputs=given, debug=debug))
+        return
     is_shown = not quiet and sys.stderr.isatty()
     with _progress(session, world, steps) if is_shown else nullcontext():
         report = session.client.run(world, steps, inputs=given, debug=debug)

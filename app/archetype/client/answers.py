@@ -19,6 +19,7 @@ __all__ = [
     "ProcessorType",
     "Receipt",
     "Resource",
+    "RunInfo",
     "RunReport",
     "State",
     "StateRange",
@@ -158,6 +159,26 @@ class RunReport(TypedDict):
     commands_applied: int
     commands_rejected: int
     final_tick: int
+
+
+class RunInfo(TypedDict):
+    """A run as far as it has come; `from_tick` is the world's next tick when it was asked for.
+
+    `status` is waiting, running, stopped or cancelling, or how it ended: completed, failed or cancelled.
+    """
+
+    run_id: str
+    world_id: str
+    world: str
+    command_id: str
+    status: str
+    from_tick: int
+    ticks_requested: int
+    ticks_completed: int
+    commands_applied: int
+    error: str | None
+    started_at: str
+    finished_at: str | None
 
 
 class ProcessorType(TypedDict):

@@ -13,7 +13,7 @@ from archetype.errors import UnavailableError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ARROW_STREAM", "Calls", "json_of", "path_of", "present"]
+__all__ = ["ARROW_STREAM", "Calls", "if_match", "json_of", "path_of", "present"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
@@ -31,10 +31,21 @@ class Calls:
         return json_of(self._send_change(method, path, json=body, **options))
 
     def _send_change(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        expected_version: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> httpx.Response:
-        key = {"Idempotency-Key": str(new_id())}
-        return self._transport.send(method, path, headers=key | dict(headers or {}), **options)
+        own = {"Idempotency-Key": str(new_id())} | if_match(expected_version)
+        return self._transport.send(method, path, headers=own | dict(headers or {}), **options)
+
+
+def if_match(expected_version: int | None) -> dict[str, str]:
+    """Return the header that lets a request pass only at a world's version."""
+    return {} if expected_version is None else {"If-Match": f'"{expected_version}"'}
 
 
 def path_of(world: str, *rest: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype.client import answers
-from archetype.client.calls import Calls, json_of, path_of
+from archetype.client.calls import Calls, if_match, json_of, path_of
 from archetype.clock import new_id
 
 __all__ = ["CommandCalls"]
@@ -25,6 +25,7 @@ class CommandCalls(Calls):
         tick: int = 0,
         priority: int = 0,
         command_id: UUID | str | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """Submit a command; it is durable when this returns, and applied in the receipt's tick.
 
@@ -33,13 +34,16 @@ class CommandCalls(Calls):
         body = {"type": type_name, "payload": dict(payload or {}), "tick": tick, "priority": priority}
         path = path_of(world, "commands")
         if command_id is None:
-            return self._change("POST", path, body)
-        return json_of(self._transport.send("POST", path, json=body | {"id": str(command_id)}))
+            return self._change("POST", path, body, expected_version=expected_version)
+        named = body | {"id": str(command_id)}
+        return json_of(self._transport.send("POST", path, json=named, headers=if_match(expected_version)))
 
-    def submit_batch(self, world: str, commands: Sequence[Mapping[str, Any]]) -> list[answers.Receipt]:
+    def submit_batch(
+        self, world: str, commands: Sequence[Mapping[str, Any]], *, expected_version: int | None = None
+    ) -> list[answers.Receipt]:
         """Submit commands in their order, all or none; each has a type, payload, tick, priority, id."""
         body = {"commands": [{"id": str(new_id())} | dict(command) for command in commands]}
-        headers = {"Prefer": "return=representation"}
+        headers = {"Prefer": "return=representation"} | if_match(expected_version)
         path = path_of(world, "commands", "batch")
         return json_of(self._transport.send("POST", path, json=body, headers=headers))
 
@@ -81,20 +85,6 @@ class CommandCalls(Calls):
             to_tick=to_tick,
             status=status,
         )
-
-    def step(
-        self, world: str, *, inputs: Mapping[str, Any] | None = None, debug: bool = False
-    ) -> answers.StepReport:
-        """Run one tick; `inputs` reach every processor that names them."""
-        body = {"inputs": dict(inputs or {}), "debug": debug}
-        return self._change("POST", path_of(world, "step"), body, waits_long=True)
-
-    def run(
-        self, world: str, num_steps: int = 1, *, inputs: Mapping[str, Any] | None = None, debug: bool = False
-    ) -> answers.RunReport:
-        """Run ticks one after the other, and return once the last is durable."""
-        body = {"num_steps": num_steps, "inputs": dict(inputs or {}), "debug": debug}
-        return self._change("POST", path_of(world, "run"), body, waits_long=True)
 
     def processors(self, world: str) -> list[answers.WorldProcessor]:
         """Return the processors of the next tick, in the order in which they run."""

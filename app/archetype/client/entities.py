@@ -28,17 +28,25 @@ class EntityCalls(Calls):
         tick: int | None = None,
         priority: int | None = None,
         entity_id: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """Spawn an entity; the receipt says its id at once."""
         body = _command(components, tick, priority) | present(entity_id=entity_id)
-        return self._change("POST", path_of(world, "entities"), body)
+        return self._change("POST", path_of(world, "entities"), body, expected_version=expected_version)
 
     def despawn(
-        self, world: str, entity_id: int, *, tick: int | None = None, priority: int | None = None
+        self,
+        world: str,
+        entity_id: int,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """End an entity."""
-        params = {"tick": tick, "priority": priority}
-        return self._change("DELETE", path_of(world, "entities", entity_id), params=params)
+        params = _params(tick, priority)
+        path = path_of(world, "entities", entity_id)
+        return self._change("DELETE", path, params=params, expected_version=expected_version)
 
     def update(
         self,
@@ -48,10 +56,12 @@ class EntityCalls(Calls):
         *,
         tick: int | None = None,
         priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """Set the named fields of components that the entity has."""
         body = _command(components, tick, priority)
-        return self._change("PATCH", path_of(world, "entities", entity_id), body)
+        path = path_of(world, "entities", entity_id)
+        return self._change("PATCH", path, body, expected_version=expected_version)
 
     def add_components(
         self,
@@ -61,10 +71,12 @@ class EntityCalls(Calls):
         *,
         tick: int | None = None,
         priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """Give components to an entity."""
         body = _command(components, tick, priority)
-        return self._change("POST", path_of(world, "entities", entity_id, "components"), body)
+        path = path_of(world, "entities", entity_id, "components")
+        return self._change("POST", path, body, expected_version=expected_version)
 
     def remove_components(
         self,
@@ -74,36 +86,62 @@ class EntityCalls(Calls):
         *,
         tick: int | None = None,
         priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.Receipt:
         """Take components from an entity."""
         params = {"types": ",".join(types), "tick": tick, "priority": priority}
-        return self._change("DELETE", path_of(world, "entities", entity_id, "components"), params=params)
+        path = path_of(world, "entities", entity_id, "components")
+        return self._change("DELETE", path, params=params, expected_version=expected_version)
 
     def spawn_many(
-        self, world: str, table: pa.Table, *, tick: int | None = None, priority: int | None = None
+        self,
+        world: str,
+        table: pa.Table,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.BulkReceipt:
         """Spawn a row each of an Arrow table with `component__field` columns, as one command."""
-        return self._bulk("POST", world, table, tick, priority)
+        return self._bulk("POST", world, table, _params(tick, priority), expected_version)
 
     def update_many(
-        self, world: str, table: pa.Table, *, tick: int | None = None, priority: int | None = None
+        self,
+        world: str,
+        table: pa.Table,
+        *,
+        tick: int | None = None,
+        priority: int | None = None,
+        expected_version: int | None = None,
     ) -> answers.BulkReceipt:
         """Set an Arrow table's columns on the entities that its `entity_id` names, as one command."""
-        return self._bulk("PATCH", world, table, tick, priority)
+        return self._bulk("PATCH", world, table, _params(tick, priority), expected_version)
 
-    def _bulk(self, method: str, world: str, table: pa.Table, tick: int | None, priority: int | None) -> Any:
+    def _bulk(
+        self,
+        method: str,
+        world: str,
+        table: pa.Table,
+        params: Mapping[str, Any],
+        expected_version: int | None,
+    ) -> Any:
         from archetype.client.tables import encode_stream  # noqa: PLC0415
 
         return json_of(
             self._send_change(
                 method,
                 path_of(world, "entities", "bulk"),
-                params={"tick": tick, "priority": priority},
+                params=params,
                 content=encode_stream(table),
                 headers={"Content-Type": ARROW_STREAM},
+                expected_version=expected_version,
             )
         )
 
 
 def _command(components: Components, tick: int | None, priority: int | None) -> dict[str, Any]:
     return {"components": [dict(value) for value in components]} | present(tick=tick, priority=priority)
+
+
+def _params(tick: int | None, priority: int | None) -> dict[str, Any]:
+    return {"tick": tick, "priority": priority}

@@ -11,6 +11,7 @@ from archetype.client.entities import EntityCalls
 from archetype.client.messages import MessageCalls
 from archetype.client.pasts import PastCalls
 from archetype.client.resources import ResourceCalls
+from archetype.client.runs import RunCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
 from archetype.client.transport import Transport
@@ -31,6 +32,7 @@ class ArchetypeClient(
     CommandCalls,
     MessageCalls,
     ResourceCalls,
+    RunCalls,
     StateCalls,
     EntityCalls,
     PastCalls,
@@ -45,7 +47,9 @@ class ArchetypeClient(
 
     Each changing call carries an Idempotency-Key of its own, so a retry after a broken connection, or after
     the server asked to wait, happens once; retries end after `retry_s` seconds. Steps, runs and replays are
-    waited for as long as they take, any other answer `timeout_s` seconds.
+    waited for as long as they take, any other answer `timeout_s` seconds. With an `expected_version` a call
+    passes only at that version of the world, else it is a `VersionConflictError`; a retry passes whatever
+    it expects.
     """
 
     def __init__(

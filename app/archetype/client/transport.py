@@ -6,7 +6,8 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -89,6 +90,24 @@ class Transport:
             raise self._problem(response)
         return response
 
+    def events(self, path: str, *, headers: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+        """Give the events of a stream as type and data, until it ends or breaks; that one asks again for it.
+
+        Raises the error that the answer describes, and `UnavailableError` where nobody answers in time.
+        """
+        timeout = httpx.Timeout(self.timeout_s, read=None)
+        accept = {"Accept": "text/event-stream"} | dict(headers or {})
+        request = self._http.build_request("GET", path, headers=accept, timeout=timeout)
+        response = self._answer(request, is_stream=True)
+        try:
+            if response.status_code >= httpx.codes.MULTIPLE_CHOICES:
+                response.read()
+                raise self._problem(response)
+            with suppress(httpx.TransportError):
+                yield from _events(response.iter_lines())
+        finally:
+            response.close()
+
     def probe(self, path: str) -> int | None:
         """Ask once, without a second try; return the status, or None where nobody answers."""
         try:
@@ -96,19 +115,21 @@ class Transport:
         except httpx.HTTPError:
             return None
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx.Request, *, is_stream: bool = False) -> httpx.Response:
         deadline = time.monotonic() + self._retry_s
         pause_s = _FIRST_PAUSE_S
         while True:
             asked_pause_s = None
             try:
-                response = self._http.send(request)
+                response = self._http.send(request, stream=is_stream)
             except httpx.HTTPError as error:
                 failure, may_retry = self._unanswered(error), self._may_come_back(error)
             else:
                 self._has_answered = True
                 if response.status_code not in _BUSY_STATUSES and "Retry-After" not in response.headers:
                     return response
+                if is_stream:
+                    response.read()
                 failure = self._problem(response)
                 may_retry = not isinstance(failure, SchemaOutdatedError)
                 asked_pause_s = _retry_after_s(response)
@@ -147,6 +168,22 @@ class Transport:
         if (pause_s := _retry_after_s(response)) is not None:
             error.details.setdefault("retry_after_s", pause_s)
         return error
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """Read server-sent events: a blank line ends each, one that is cut off is none."""
+    kind, data = "message", list[str]()
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                yield kind, "\n".join(data)
+            kind, data = "message", []
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
 
 
 def _checked(base_url: str) -> httpx.URL:

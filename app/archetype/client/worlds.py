@@ -68,6 +68,7 @@ class WorldCalls(Calls):
         *,
         snapshots: Snapshots | None = None,
         scheduler: Scheduler | Literal[_Unset.UNSET] | None = UNSET,
+        expected_version: int | None = None,
     ) -> answers.World:
         """Change when a world's states are stored, or how its processors run, from its next run on.
 
@@ -76,7 +77,7 @@ class WorldCalls(Calls):
         body = present(snapshots=snapshots)
         if scheduler is not UNSET:
             body["scheduler"] = scheduler
-        return self._change("PATCH", path_of(world), body)
+        return self._change("PATCH", path_of(world), body, expected_version=expected_version)
 
     def fork_world(
         self,
@@ -86,14 +87,15 @@ class WorldCalls(Calls):
         tick: int | None = None,
         seed: int | None = None,
         include_pending: bool = False,
+        expected_version: int | None = None,
     ) -> answers.World:
         """Make a world that shares the past up to and including a tick, by default the last committed one.
 
         A new `seed` gives other random numbers from there on; `include_pending` takes the commands along that
-        wait in the parent.
+        wait in the parent. The `expected_version` is the parent's.
         """
         body = present(name=name, tick=tick, seed=seed) | {"include_pending": include_pending}
-        return self._change("POST", path_of(world, "fork"), body)
+        return self._change("POST", path_of(world, "fork"), body, expected_version=expected_version)
 
     def fork_many(
         self,
@@ -104,26 +106,34 @@ class WorldCalls(Calls):
         tick: int | None = None,
         seed: int | None = None,
         include_pending: bool = False,
+        expected_version: int | None = None,
     ) -> list[answers.World]:
         """Make so many forks, all or none: `name-1`, `name-2`, …; given a seed, each has the next."""
         body = present(name=name, tick=tick, seed=seed) | {"include_pending": include_pending, "count": count}
-        return self._change("POST", path_of(world, "fork"), body)
+        return self._change("POST", path_of(world, "fork"), body, expected_version=expected_version)
 
-    def remove_world(self, world: str, *, reason: str | None = None) -> None:
+    def remove_world(
+        self, world: str, *, reason: str | None = None, expected_version: int | None = None
+    ) -> None:
         """Archive a world: its past stays in the database, its name becomes free."""
         world_id = self.world(world)["world_id"]
         # It was there just now: where it is gone, a first try whose answer was lost has done it.
         with suppress(WorldNotFoundError):
-            self._send_change("DELETE", path_of(world_id), params={"reason": reason})
+            self._send_change(
+                "DELETE", path_of(world_id), params={"reason": reason}, expected_version=expected_version
+            )
 
-    def label(self, world: str, name: str, *, tick: int | None = None) -> answers.Label:
+    def label(
+        self, world: str, name: str, *, tick: int | None = None, expected_version: int | None = None
+    ) -> answers.Label:
         """Name a committed tick: `tick`, that of a reference such as `demo@120`, or the last one."""
-        return self._change("POST", path_of(world, "labels"), {"name": name} | present(tick=tick))
+        body = {"name": name} | present(tick=tick)
+        return self._change("POST", path_of(world, "labels"), body, expected_version=expected_version)
 
     def labels(self, world: str) -> list[answers.Label]:
         """Return a world's labels by tick and name, those inherited from its ancestors too."""
         return self._read(path_of(world, "labels"))
 
-    def unlabel(self, world: str, name: str) -> None:
+    def unlabel(self, world: str, name: str, *, expected_version: int | None = None) -> None:
         """Take a tick's name away."""
-        self._send_change("DELETE", path_of(world, "labels", name))
+        self._send_change("DELETE", path_of(world, "labels", name), expected_version=expected_version)

@@ -49,6 +49,7 @@ class CommandType(StrEnum):
     REMOVE_LABEL = "remove_label"
     STEP = "step"
     RUN = "run"
+    CANCEL_RUN = "cancel_run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.REMOVE_LABEL: CommandRule(payloads.RemoveLabel, queued=False),
     CommandType.STEP: CommandRule(payloads.Step, queued=False),
     CommandType.RUN: CommandRule(payloads.Run, queued=False),
+    CommandType.CANCEL_RUN: CommandRule(payloads.CancelRun, queued=False),
 }
 
 QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)

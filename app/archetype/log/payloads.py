@@ -27,6 +27,7 @@ __all__ = [
     "AddLabel",
     "AddProcessor",
     "AddResource",
+    "CancelRun",
     "ConfigureWorld",
     "CreateWorld",
     "Custom",
@@ -295,3 +296,10 @@ class Run(Step):
     """Run ticks one after the other."""
 
     num_steps: Annotated[int, Field(ge=0, le=MAX_STEPS, strict=True)] = 1
+
+
+class CancelRun(Payload):
+    """Let a run end behind the tick that is being computed; one that nobody computes ends at once."""
+
+    run_id: UUID
+    reason: Reason | None = None

@@ -104,13 +104,21 @@ class WorldHandle:
         return await resolved(services, str(self.world_id), tick)
 
     async def _submit(
-        self, kind: CommandType, payload: dict[str, Any], *, tick: int, priority: int
+        self,
+        kind: CommandType,
+        payload: dict[str, Any],
+        *,
+        tick: int,
+        priority: int,
+        expected_version: int | None,
     ) -> Receipt:
-        return await self._send(CommandRequest(kind, payload, tick, priority))
+        return await self._send(CommandRequest(kind, payload, tick, priority), expected_version)
 
-    async def _send(self, request: CommandRequest) -> Receipt:
+    async def _send(self, request: CommandRequest, expected_version: int | None) -> Receipt:
         services = await self._activate()
-        return await services.command_service.submit(self.world_id, request, actor_id=self._actor_id)
+        return await services.command_service.submit(
+            self.world_id, request, actor_id=self._actor_id, expected_version=expected_version
+        )
 
     async def _activate(self) -> ServiceContainer:
         services = await self._runtime.services()
@@ -162,14 +170,19 @@ class WorldHandle:
         held = by_path(map(ResourceRecord.of, live.resources.models()))
         return take_over(live.resources, merged(held, live.known_resources, recorded).target)
 
-    async def _record_resources(self, services: ServiceContainer) -> None:
+    async def _record_resources(
+        self, services: ServiceContainer, expected_version: int | None = None
+    ) -> int | None:
         """Record which models the script inserted, changed or removed; `InvalidInputError` if one cannot be.
 
-        Others may be doing the same, so the changes hold only for the version they were made for.
+        Others may be doing the same, so the changes hold only for the version they were made for. Returns the
+        version that is expected then; where the world is at another already, nothing is recorded.
         """
         live = self._activated()
         while live.resources.models() or live.known_resources:
             row = await self._row(services)
+            if expected_version is not None and row.head_version != expected_version:
+                return expected_version
             recorded = by_path(await services.simulation_service.resources(row))
             held = by_path(map(ResourceRecord.of, live.resources.models()))
             found = merged(held, live.known_resources, recorded)
@@ -184,7 +197,8 @@ class WorldHandle:
             except VersionConflictError:
                 continue
             live.known_resources = take_over(live.resources, found.target)
-            return
+            return None if expected_version is None else expected_version + len(found.requests)
+        return expected_version
 
     async def _adopt_scheduler(self, services: ServiceContainer, row: WorldRow) -> None:
         """Make the script's scheduler the world's, if it has another."""

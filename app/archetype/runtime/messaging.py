@@ -25,6 +25,7 @@ class Messaging(WorldHandle):
         channel: str | None = None,
         tick: int = 0,
         priority: int = 0,
+        expected_version: int | None = None,
     ) -> UUID:
         """Send a JSON value to an entity, or to everybody; return the command's id.
 
@@ -32,7 +33,9 @@ class Messaging(WorldHandle):
         active once that tick's commands are applied.
         """
         payload = {"content": content, "receiver_id": to, "sender_id": sender, "channel": channel}
-        receipt = await self._submit(CommandType.MESSAGE, payload, tick=tick, priority=priority)
+        receipt = await self._submit(
+            CommandType.MESSAGE, payload, tick=tick, priority=priority, expected_version=expected_version
+        )
         return receipt.command_id
 
     async def messages(

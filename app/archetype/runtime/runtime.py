@@ -11,6 +11,7 @@ from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
+from archetype.runtime.running import RunHandle
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
 from archetype.service.ancestry import TreeNode
@@ -99,6 +100,14 @@ class ArchetypeRuntime:
         """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them."""
         retention = (await self.services()).retention_service
         return await (retention.garbage() if dry_run else retention.collect_garbage())
+
+    async def resume_runs(self) -> list[RunHandle]:
+        """Take up the runs that a crash or a stop cut short, of all worlds, and return handles on them.
+
+        Those that another living process has are its own. A server does this by itself.
+        """
+        services = await self.services()
+        return [RunHandle(services, run_id) for run_id in await services.run_service.resume_interrupted()]
 
     async def services(self) -> ServiceContainer:
         """Return the services, opened; scripts seldom need them."""

@@ -7,15 +7,17 @@ import inspect
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from archetype.runtime.running import RunHandle
 from archetype.runtime.world import RuntimeWorld
 from archetype.service.ancestry import TreeNode
+from archetype.service.runs import RunInfo
 from archetype.service.verification.faults import VerifyReport
 from archetype.store.retention import PageUse
 
 if TYPE_CHECKING:
     from archetype.runtime.runtime import ArchetypeRuntime
 
-__all__ = ["SyncArchetypeRuntime", "SyncRuntimeWorld"]
+__all__ = ["SyncArchetypeRuntime", "SyncRunHandle", "SyncRuntimeWorld"]
 
 
 class SyncArchetypeRuntime:
@@ -41,6 +43,10 @@ class SyncArchetypeRuntime:
         """Remove the pages that no snapshot refers to, or count them."""
         return self._runner.run(self._runtime.collect_garbage(dry_run=dry_run))
 
+    def resume_runs(self) -> list[SyncRunHandle]:
+        """Take up the runs that were cut short; see `ArchetypeRuntime.resume_runs`."""
+        return [SyncRunHandle(each, self._runner) for each in self._runner.run(self._runtime.resume_runs())]
+
     def shutdown(self) -> None:
         """Close the database and the event loop; calling it twice does no harm."""
         self._runner.run(self._runtime.shutdown())
@@ -54,6 +60,27 @@ class SyncArchetypeRuntime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shutdown()
+
+
+class SyncRunHandle:
+    """`RunHandle` for code without async; the run goes on only while a call of the runtime is under way."""
+
+    def __init__(self, handle: RunHandle, runner: asyncio.Runner) -> None:
+        self._handle = handle
+        self._runner = runner
+        self.run_id = handle.run_id
+
+    def info(self) -> RunInfo:
+        """Return the run as it is now."""
+        return self._runner.run(self._handle.info())
+
+    def wait(self) -> RunInfo:
+        """Return the run once it has ended, however it did."""
+        return self._runner.run(self._handle.wait())
+
+    def cancel(self, *, reason: str | None = None) -> RunInfo:
+        """Let the run end behind the tick that is being computed, and return it as it is now."""
+        return self._runner.run(self._handle.cancel(reason=reason))
 
 
 class SyncRuntimeWorld:
@@ -82,6 +109,8 @@ class SyncRuntimeWorld:
     def _wrapped(self, value: Any) -> Any:
         if isinstance(value, RuntimeWorld):
             return SyncRuntimeWorld(value, self._runner)
+        if isinstance(value, RunHandle):
+            return SyncRunHandle(value, self._runner)
         if isinstance(value, list) and value and isinstance(value[0], RuntimeWorld):
             return [SyncRuntimeWorld(each, self._runner) for each in cast("list[RuntimeWorld]", value)]
         return value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 from uuid import UUID
 
 from archetype.clock import new_id
-from archetype.core.config import RunConfig
 from archetype.core.hooks import HookHandle
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
@@ -19,23 +19,24 @@ from archetype.runtime.messaging import Messaging
 from archetype.runtime.pasts import Pasts
 from archetype.runtime.reading import Reading
 from archetype.runtime.recording import by_path, take_over
+from archetype.runtime.running import Running
 from archetype.runtime.upkeep import Upkeep
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.labels import Label
 from archetype.service.program import ProcessorRecord
 from archetype.service.resource_records import ResourceRecord
-from archetype.service.runs import RunRequest, RunResult
 from archetype.service.worlds import WorldInfo
 
 __all__ = ["RuntimeWorld"]
 
 
-class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
+class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
     """A world by its name; `runtime.world(…)` makes one, and the first call on it opens or creates the world.
 
     Entity verbs are commands: durable when they return, applied in the next tick (or in `tick`, if that is
-    later), lower `priority` first. What is read is committed, after the last tick or any other.
+    later), lower `priority` first. What is read is committed, after the last tick or any other. A change with
+    an `expected_version` raises `VersionConflictError` when the world is at another.
     """
 
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
@@ -52,7 +53,14 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
             live=self._live,
         )
 
-    async def add_processor(self, processor: Processor, *, tick: int = 0, priority: int = 0) -> UUID:
+    async def add_processor(
+        self,
+        processor: Processor,
+        *,
+        tick: int = 0,
+        priority: int = 0,
+        expected_version: int | None = None,
+    ) -> UUID:
         """Let a processor run from the command's tick on; return the command's id.
 
         Its class and constructor arguments are recorded, so that any process that loads the class can run it.
@@ -61,11 +69,22 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         services.simulation_service.pool.bind(self.world_id, processor)
         record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
-        receipt = await self._submit(CommandType.ADD_PROCESSOR, payload, tick=tick, priority=priority)
+        receipt = await self._submit(
+            CommandType.ADD_PROCESSOR,
+            payload,
+            tick=tick,
+            priority=priority,
+            expected_version=expected_version,
+        )
         return receipt.command_id
 
     async def replace_processor(
-        self, processor: Processor | type[Processor] | str, *, tick: int = 0, priority: int = 0
+        self,
+        processor: Processor | type[Processor] | str,
+        *,
+        tick: int = 0,
+        priority: int = 0,
+        expected_version: int | None = None,
     ) -> UUID:
         """Let this process's code run in the place of the recorded code, from the command's tick on.
 
@@ -80,51 +99,34 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
             services.simulation_service.pool.bind(self.world_id, processor)
             record = ProcessorRecord.of(processor)
             payload |= {"parameters": record.parameters, "priority": record.priority}
-        receipt = await self._submit(CommandType.REPLACE_PROCESSOR, payload, tick=tick, priority=priority)
+        receipt = await self._submit(
+            CommandType.REPLACE_PROCESSOR,
+            payload,
+            tick=tick,
+            priority=priority,
+            expected_version=expected_version,
+        )
         return receipt.command_id
 
     async def remove_processor(
-        self, processor: type[Processor] | Processor | str, *, tick: int = 0, priority: int = 0
+        self,
+        processor: type[Processor] | Processor | str,
+        *,
+        tick: int = 0,
+        priority: int = 0,
+        expected_version: int | None = None,
     ) -> UUID:
         """Stop every processor of that class or name from the command's tick on; return the command's id."""
         name = processor if isinstance(processor, str) else processor.processor_name()
         payload = {"processor": name}
-        receipt = await self._submit(CommandType.REMOVE_PROCESSOR, payload, tick=tick, priority=priority)
-        return receipt.command_id
-
-    async def step(self, *, debug: bool = False, config: RunConfig | None = None, **inputs: Any) -> int:
-        """Run one tick and return how many commands it applied.
-
-        `inputs` are JSON values that reach every processor whose `process` names them; they are recorded.
-        """
-        result = await self._run(CommandType.STEP, 1, debug=debug, config=config, inputs=inputs)
-        return result.commands_applied
-
-    async def run(
-        self, steps: int = 1, *, debug: bool = False, config: RunConfig | None = None, **inputs: Any
-    ) -> RunResult:
-        """Run ticks, each durable before the next begins; a `config` brings its own number of steps."""
-        count = config.num_steps if config is not None else steps
-        return await self._run(CommandType.RUN, count, debug=debug, config=config, inputs=inputs)
-
-    async def _run(
-        self, kind: CommandType, steps: int, *, debug: bool, config: RunConfig | None, inputs: dict[str, Any]
-    ) -> RunResult:
-        services = await self._activate()
-        await self._record_resources(services)
-        described = {"suite", "trial", "metadata"}
-        request = RunRequest(
-            steps=steps,
-            kind=kind,
-            inputs=inputs,
-            metadata=config.model_dump(mode="json", include=described, exclude_none=True) if config else {},
-            is_debug=debug or (config is not None and config.debug),
-            run_id=config.run_id if config is not None else None,
-            actor_id=self._actor_id,
+        receipt = await self._submit(
+            CommandType.REMOVE_PROCESSOR,
+            payload,
+            tick=tick,
+            priority=priority,
+            expected_version=expected_version,
         )
-        result = await services.simulation_service.run(self.world_id, request)
-        self._tick = result.final_tick
-        return result
+        return receipt.command_id
 
     async def fork(
         self,
@@ -133,6 +135,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         tick: int | str | None = None,
         seed: int | None = None,
         include_pending: bool = False,
+        expected_version: int | None = None,
     ) -> RuntimeWorld:
         """Make a world that shares this one's past up to a tick, by default the last one.
 
@@ -140,7 +143,13 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         numbers from there on, and `include_pending` takes the commands along that wait in this world. The two
         are independent from there on. Nothing is copied.
         """
-        return (await self._fork(name, None, tick, seed, include_pending=include_pending))[0]
+        request = ForkRequest(
+            self._fork_name(name), None, seed, include_pending, expected_version=expected_version
+        )
+        return (await self._fork(request, tick))[0]
+
+    def _fork_name(self, name: str | None) -> str:
+        return name or f"{self._name}-{new_id().hex[-8:]}"
 
     async def fork_many(
         self,
@@ -150,32 +159,21 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         tick: int | str | None = None,
         seed: int | None = None,
         include_pending: bool = False,
+        expected_version: int | None = None,
     ) -> list[RuntimeWorld]:
         """Make so many forks, all or none: `name-1`, `name-2`, …; given a seed, each has the next."""
-        return await self._fork(name, count, tick, seed, include_pending=include_pending)
+        request = ForkRequest(
+            self._fork_name(name), None, seed, include_pending, count, expected_version=expected_version
+        )
+        return await self._fork(request, tick)
 
-    async def _fork(
-        self,
-        name: str | None,
-        count: int | None,
-        tick: int | str | None,
-        seed: int | None,
-        *,
-        include_pending: bool,
-    ) -> list[RuntimeWorld]:
+    async def _fork(self, request: ForkRequest, tick: int | str | None) -> list[RuntimeWorld]:
         services = await self._activate()
         if tick == -1:
             row, at = await self._row(services), -1
         else:
             row, at = await self._at(services, tick)
-        request = ForkRequest(
-            name=name or f"{self._name}-{new_id().hex[-8:]}",
-            tick=at,
-            seed=seed,
-            include_pending=include_pending,
-            count=count,
-            actor_id=self._actor_id,
-        )
+        request = replace(request, tick=at, actor_id=self._actor_id)
         forks = await services.world_service.fork(row, request)
         first = await services.world_service.find(forks[0].world_id)
         recorded = by_path(await services.simulation_service.resources(first))
@@ -199,19 +197,30 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         fork._tick = info.tick
         return fork
 
-    async def label(self, name: str, tick: int | str | None = None) -> Label:
+    async def label(
+        self, name: str, tick: int | str | None = None, *, expected_version: int | None = None
+    ) -> Label:
         """Name a committed tick, by default the last one; forks that share it inherit the name."""
         services = await self._activate()
         row, at = await self._at(services, tick)
-        return await services.label_service.add(row, name, at, actor_id=self._actor_id)
+        return await services.label_service.add(
+            row, name, at, actor_id=self._actor_id, expected_version=expected_version
+        )
 
-    async def unlabel(self, name: str) -> None:
+    async def unlabel(self, name: str, *, expected_version: int | None = None) -> None:
         """Take a tick's name away; one that is inherited is its ancestor's to remove."""
         services = await self._activate()
-        await services.label_service.remove(await self._row(services), name, actor_id=self._actor_id)
+        row = await self._row(services)
+        await services.label_service.remove(
+            row, name, actor_id=self._actor_id, expected_version=expected_version
+        )
 
     async def configure(
-        self, *, snapshots: Snapshots | None = None, scheduler: SimpleScheduler | None = None
+        self,
+        *,
+        snapshots: Snapshots | None = None,
+        scheduler: SimpleScheduler | None = None,
+        expected_version: int | None = None,
     ) -> WorldInfo:
         """Change when the world's states are stored, or how its processors run, from its next run on.
 
@@ -222,7 +231,9 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         change: dict[str, Any] = {} if snapshots is None else {"snapshots": snapshots}
         if scheduler is not None:
             change["scheduler"] = settings_of(scheduler).model_dump(mode="json")
-        return await services.world_service.configure_world(row, change, actor_id=self._actor_id)
+        return await services.world_service.configure_world(
+            row, change, actor_id=self._actor_id, expected_version=expected_version
+        )
 
     def add_hook(
         self, event: type[Any], fn: Any, mode: Literal["blocking", "spawn"] = "blocking"
@@ -240,11 +251,13 @@ class RuntimeWorld(EntityVerbs, Messaging, Reading, Pasts, Upkeep):
         if self._live is not None:
             self._live.hooks.remove(self._hook_handles.pop(handle, handle))
 
-    async def destroy(self, *, reason: str | None = None) -> None:
+    async def destroy(self, *, reason: str | None = None, expected_version: int | None = None) -> None:
         """Archive the world: it takes no more commands, its history stays, its name is free."""
         services = await self._activate()
         row = await self._row(services)
-        await services.world_service.remove_world(row, reason=reason, actor_id=self._actor_id)
+        await services.world_service.remove_world(
+            row, reason=reason, actor_id=self._actor_id, expected_version=expected_version
+        )
 
     async def shutdown(self) -> None:
         """Let go of the world; the world itself, and the runtime, stay as they are."""

@@ -22,6 +22,7 @@ from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
+from archetype.service.run_service import RunService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
@@ -44,6 +45,7 @@ class ServiceContainer:
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
@@ -76,8 +78,9 @@ class ServiceContainer:
             await upgrade(self.database)
 
     async def shutdown(self) -> None:
-        """Answer what queued, and end every connection."""
+        """Let runs end behind their ticks, answer what queued, and end every connection."""
         self.simulation_service.stop()
+        await self.run_service.close()
         await self.appender.close()
         await self.database.close()
 

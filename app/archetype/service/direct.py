@@ -35,8 +35,10 @@ def direct_command(
     )
 
 
-async def write_direct(database: Database, command: NewCommand, write: Mapper[Answer]) -> None:
+async def write_direct(
+    database: Database, command: NewCommand, write: Mapper[Answer], expected_version: int | None = None
+) -> None:
     """Let a command act; where it is not accepted nothing is written, and the reason is raised."""
     answer = await database.write(write)
     if not answer.status.is_in_log:
-        raise refusal(command, answer)
+        raise refusal(command, answer, expected_version)

@@ -28,7 +28,7 @@ class ForkRequest:
 
     A new `seed` gives other random numbers from the fork on. `include_pending` takes the commands along that
     wait in the parent. With a `count` there are so many, named `name-1`, `name-2`, …; given a seed, each has
-    the next.
+    the next. The `expected_version` is the parent's.
     """
 
     name: str
@@ -38,6 +38,7 @@ class ForkRequest:
     count: int | None = None
     command_id: UUID | None = None
     actor_id: UUID | None = None
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class LabelService:
         is_relative: bool = False,
         command_id: UUID | None = None,
         actor_id: UUID | None = None,
+        expected_version: int | None = None,
     ) -> Label:
         """Name a committed tick of a world; its forks from there on inherit the name.
 
@@ -65,19 +66,31 @@ class LabelService:
             if made is not None:
                 return Label(name, made.tick, world.world_id)
         await write_direct(
-            self._database, command, lambda connection: store.add(connection, command, name, tick)
+            self._database,
+            command,
+            lambda connection: store.add(connection, command, name, tick, expected_version),
+            expected_version,
         )
         return Label(name, tick, world.world_id)
 
     async def remove(
-        self, world: WorldRow, name: str, *, command_id: UUID | None = None, actor_id: UUID | None = None
+        self,
+        world: WorldRow,
+        name: str,
+        *,
+        command_id: UUID | None = None,
+        actor_id: UUID | None = None,
+        expected_version: int | None = None,
     ) -> None:
         """Take a world's own label away; `LabelNotFoundError` when it has none of that name."""
         command = direct_command(
             CommandType.REMOVE_LABEL, world.world_id, {"name": name}, command_id=command_id, actor_id=actor_id
         )
         await write_direct(
-            self._database, command, lambda connection: store.remove(connection, command, name)
+            self._database,
+            command,
+            lambda connection: store.remove(connection, command, name, expected_version),
+            expected_version,
         )
 
     async def list_labels(self, world: WorldRow) -> list[Label]:

@@ -20,7 +20,7 @@ from archetype.service.program import Program
 from archetype.service.projection import Projection, take_snapshot
 from archetype.store.database import Database
 from archetype.store.log import LogRow, checked, commands_of_tick, row_at
-from archetype.store.runs import RunInput, run_input
+from archetype.store.run_rows import RunInput, run_input
 from archetype.store.snapshots import program_document
 from archetype.store.ticks import TickRow
 from archetype.store.worlds import find

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,24 @@ from archetype.log.facts import Fact, FactType
 from archetype.service.direct import direct_command
 from archetype.service.inputs import TickInputs
 from archetype.store.append import NewCommand
-from archetype.store.runs import Lease, RunEnd
+from archetype.store.log import LogRow
+from archetype.store.run_rows import RunRow, RunView
+from archetype.store.runs import Lease, RunEnd, run_end
 from archetype.store.worlds import WorldRow
 
-__all__ = ["ActiveRun", "RunRequest", "RunResult", "rejection_facts", "run_command"]
+__all__ = [
+    "ENDED",
+    "ActiveRun",
+    "RunInfo",
+    "RunRequest",
+    "RunResult",
+    "recorded_request",
+    "rejection_facts",
+    "run_command",
+]
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+"""What a run's status is once nothing more will come of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,53 @@ class RunResult:
     final_tick: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as it is listed; `from_tick` is the world's next tick when it was asked for.
+
+    `status` is waiting for its turn, running, stopped with its server, cancelling, or how it ended:
+    completed, failed or cancelled. `error` says why.
+    """
+
+    run_id: UUID
+    world_id: UUID
+    world: str
+    command_id: UUID
+    status: str
+    from_tick: int
+    ticks_requested: int
+    ticks_completed: int
+    commands_applied: int
+    error: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.status in ENDED
+
+    @classmethod
+    def of(cls, view: RunView) -> RunInfo:
+        """Describe a run; one that lost its world will not go on, whatever its row says."""
+        row = view.row
+        is_lost = view.is_world_removed and row.status not in ENDED
+        return cls(
+            run_id=row.run_id,
+            world_id=row.world_id,
+            world=view.world,
+            command_id=row.event_id,
+            status="failed" if is_lost else row.status,
+            from_tick=row.from_tick,
+            ticks_requested=row.ticks_requested,
+            ticks_completed=row.ticks_completed,
+            commands_applied=row.commands_applied,
+            error="its world was removed" if is_lost else row.error,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
 @dataclass(slots=True)
 class ActiveRun:
     """A run under way in this process."""
@@ -70,18 +132,16 @@ class ActiveRun:
         self, status: str, tick: int, error: str | None = None, failure: Mapping[str, Any] | None = None
     ) -> RunEnd:
         """Return an end of the run in this tick, with the fact that records it and, if a tick failed, how."""
-        payload: dict[str, Any] = {
-            "run_id": str(self.run_id),
-            "status": status,
-            "from_tick": self.from_tick,
-            "ticks_completed": self.completed,
-            "commands_applied": self.applied,
-        }
-        if error is not None:
-            payload["error"] = error
-        if failure:
-            payload["failure"] = dict(failure)
-        return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
+        return run_end(
+            self.run_id,
+            status,
+            tick,
+            from_tick=self.from_tick,
+            ticks_completed=self.completed,
+            commands_applied=self.applied,
+            error=error,
+            failure=failure,
+        )
 
     def after_tick(self, applied: int, rejected: int) -> ActiveRun:
         """Return the run with one more tick and its commands, as it will be once that is committed."""
@@ -107,6 +167,21 @@ def run_command(world_id: UUID, request: RunRequest) -> NewCommand:
         payload["num_steps"] = request.steps
     return direct_command(
         request.kind, world_id, payload, command_id=request.command_id, actor_id=request.actor_id
+    )
+
+
+def recorded_request(run: RunRow, command: LogRow) -> RunRequest:
+    """Return the request that a run's command stands for, to go on with it."""
+    payload = command.payload
+    return RunRequest(
+        steps=run.ticks_requested,
+        kind=CommandType(command.event.type),
+        inputs=payload["inputs"],
+        metadata=payload.get("metadata", {}),
+        is_debug=payload["debug"],
+        command_id=run.event_id,
+        run_id=run.run_id,
+        actor_id=command.event.actor_id,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from archetype.errors import (
     ArchetypeError,
     CodeChangedError,
     CodeNotLoadedError,
+    RunCancelledError,
     TickFailedError,
     UnavailableError,
     WorldArchivedError,
@@ -40,9 +42,11 @@ from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
-from archetype.store.commit import TickCommit, commit_tick
+from archetype.store.append import NewCommand
+from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
+from archetype.store.run_rows import RunRow, run_totals
 from archetype.store.snapshots import TickSnapshot, program_document
 from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
@@ -79,34 +83,76 @@ class SimulationService:
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
         self._is_stopping = False
+        self._running: set[UUID] = set()
         self.pool = ProcessorPool()
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
         self._is_stopping = True
 
-    async def run(self, world_id: UUID, request: RunRequest, *, on_tick: OnTick | None = None) -> RunResult:
+    @property
+    def owner(self) -> str:
+        """The name by which this process holds the worlds that it runs."""
+        return self._owner
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no more runs begin here, and those under way end."""
+        return self._is_stopping
+
+    def is_running(self, run_id: UUID) -> bool:
+        """Tell whether this very service computes a run just now."""
+        return run_id in self._running
+
+    async def run(
+        self,
+        world_id: UUID,
+        request: RunRequest,
+        *,
+        on_tick: OnTick | None = None,
+        slot: AbstractAsyncContextManager[Any] | None = None,
+    ) -> RunResult:
         """Run ticks and return once the last is durable; `on_tick` hears of each by its number.
 
-        A retry with the same command id answers with what the first try did. Raises `TickFailedError`
-        when a tick cannot be computed: the ticks before it stay, its inputs stay sealed.
+        A retry with the same command id answers with what the first try did. It begins once nobody else in
+        this process runs the world, and `slot` lets it. Raises `TickFailedError` when a tick cannot be
+        computed: the ticks before it stay, its inputs stay sealed. `RunCancelledError` if it was cancelled.
         """
         live = self._worlds.live(world_id)
-        async with live.lock:
+        async with live.lock, slot or nullcontext():
             return await self._run(live, request, on_tick)
 
-    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
+    async def accept(self, world_id: UUID, request: RunRequest) -> RunRow:
+        """Accept a run for `run` to compute later, with the same request, and return its row.
+
+        A retry with the same command id is answered with the row as it is now.
+        """
+        self._require_time()
+        await self._require_code(self._worlds.live(world_id))
+        command = run_command(world_id, request)
+        begun = await self._write_begun(command, request, may_wait=True)
+        if begun.run is None:
+            raise _no_run(command.event_id)
+        return begun.run
+
+    def _require_time(self) -> None:
         if self._is_stopping:
             msg = "the server is stopping and begins no more runs"
             raise UnavailableError(msg, retry_after_s=1)
+
+    async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
+        self._require_time()
         await self._require_code(live)
         begun = await self._begin(live.world_id, request)
         if not isinstance(begun, tuple):
             return begun
         run, sealed = begun
+        end: store.RunEnd | None = None
+        self._running.add(run.run_id)
         try:
             while sealed is not None:
-                sealed = await self._tick(live, run, sealed)
+                committed = await self._tick(live, run, sealed)
+                sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
             if request.steps == 0:
@@ -121,6 +167,10 @@ class SimulationService:
             failure = error.details if isinstance(error, TickFailedError) else None
             await self._end(run, "failed", reason, failure)
             raise
+        finally:
+            self._running.discard(run.run_id)
+        if end is not None and end.status == "cancelled":
+            raise _cancelled(run.run_id, run.completed, request.steps, end.error)
         if run.completed < request.steps:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
             raise UnavailableError(
@@ -134,17 +184,7 @@ class SimulationService:
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
-        new_run = store.NewRun(
-            run_id=request.run_id or new_id(),
-            command=command,
-            ticks_requested=request.steps,
-            owner=self._owner,
-            ttl_s=self._lease_ttl_s,
-            expected_version=request.expected_version,
-        )
-        begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
-        if not begun.answer.status.is_in_log:
-            raise refusal(command, begun.answer, request.expected_version)
+        begun = await self._write_begun(command, request)
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
@@ -159,11 +199,29 @@ class SimulationService:
             completed=row.ticks_completed,
         )
         if run.completed:
-            run.rejected = await self._database.read(lambda connection: store.rejected_count(connection, row))
+            totals = await self._database.read(lambda connection: run_totals(connection, row))
+            run.rejected = totals.rejected_count
         return run, begun.sealed
 
-    async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> store.Sealed | None:
-        """Compute and commit one sealed tick; return the next one, sealed, if the run goes on."""
+    async def _write_begun(
+        self, command: NewCommand, request: RunRequest, *, may_wait: bool = False
+    ) -> store.BegunRun:
+        new_run = store.NewRun(
+            run_id=request.run_id or new_id(),
+            command=command,
+            ticks_requested=request.steps,
+            owner=self._owner,
+            ttl_s=self._lease_ttl_s,
+            expected_version=request.expected_version,
+            may_wait=may_wait,
+        )
+        begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
+        if not begun.answer.status.is_in_log:
+            raise refusal(command, begun.answer, request.expected_version)
+        return begun
+
+    async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> Committed:
+        """Compute and commit one sealed tick; return the next one, sealed, or how the run ended."""
         started_at, start = utc_now(), monotonic_s()
         projection = await self._states.of_live(live, sealed.tick - 1)
         inputs, code = await self._prepare(run.world, projection, sealed)
@@ -224,14 +282,14 @@ class SimulationService:
             run_progress=(after.completed, after.applied),
             run_end=after.end(sealed.tick) if is_last else None,
         )
-        next_sealed = await self._database.write(lambda connection: commit_tick(connection, commit))
+        committed = await self._database.write(lambda connection: commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
         is_stored = any(each.tick == sealed.tick for each in snapshots)
         live.projection = following.committed(digest, with_snapshot=is_stored)
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
-        return next_sealed
+        return committed
 
     async def _to_be_stored(
         self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
@@ -332,24 +390,28 @@ class SimulationService:
         if run.request.steps and run.completed == run.request.steps:
             return
         end = run.ended(status, run.world.committed_tick + 1, reason, failure)
+        lease = run.lease if run.request.steps else None
         await self._database.write(
-            lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end)
+            lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end, lease)
         )
 
-    async def _earlier(self, row: store.RunRow | None, command_id: UUID) -> RunResult:
+    async def _earlier(self, row: RunRow | None, command_id: UUID) -> RunResult:
         """Answer a retry of a run that has ended, as the first time."""
-        if row is None or row.status != "completed":
-            why = "its command asked for no run" if row is None else row.error
-            msg = f"the run of command {command_id} did not complete: {why}; ask again under another id"
+        if row is None:
+            raise _no_run(command_id)
+        if row.status == "cancelled":
+            raise _cancelled(row.run_id, row.ticks_completed, row.ticks_requested, row.error)
+        if row.status != "completed":
+            msg = f"the run of command {command_id} did not complete: {row.error}; ask again under another id"
             raise TickFailedError(msg, command_id=str(command_id))
-        rejected = await self._database.read(lambda connection: store.rejected_count(connection, row))
+        totals = await self._database.read(lambda connection: run_totals(connection, row))
         return RunResult(
             run_id=row.run_id,
             world_id=row.world_id,
             ticks_completed=row.ticks_completed,
             commands_applied=row.commands_applied,
-            commands_rejected=rejected,
-            final_tick=row.from_tick + row.ticks_completed,
+            commands_rejected=totals.rejected_count,
+            final_tick=totals.next_tick,
         )
 
     async def processors(self, world: WorldRow) -> list[ProcessorInfo]:
@@ -390,5 +452,17 @@ class SimulationService:
         return await self._database.read(fetch)
 
 
-def _taken_over(world: WorldRow) -> TickFailedError:
-    return TickFailedError(f"world {world.name!r} was taken over or removed while a tick was computed")
+def _taken_over(world: WorldRow) -> WorldBusyError:
+    msg = f"world {world.name!r} was taken over or removed while a tick was computed"
+    return WorldBusyError(msg, retry_after_s=1.0)
+
+
+def _no_run(command_id: UUID) -> TickFailedError:
+    msg = f"command {command_id} asked for no run of its own; ask again under another id"
+    return TickFailedError(msg, command_id=str(command_id))
+
+
+def _cancelled(run_id: UUID, completed: int, steps: int, reason: str | None) -> RunCancelledError:
+    why = f": {reason}" if reason else ""
+    msg = f"the run was cancelled behind {completed} of {steps} ticks{why}"
+    return RunCancelledError(msg, run_id=str(run_id), ticks_completed=completed)

@@ -122,6 +122,7 @@ class WorldService:
         *,
         command_id: UUID | None = None,
         actor_id: UUID | None = None,
+        expected_version: int | None = None,
     ) -> WorldInfo:
         """Change the settings that are named, `snapshots` and `scheduler`, from the world's next run on.
 
@@ -138,7 +139,12 @@ class WorldService:
             command_id=command_id,
             actor_id=actor_id,
         )
-        await write_direct(self._database, command, lambda connection: store.configure(connection, command))
+        await write_direct(
+            self._database,
+            command,
+            lambda connection: store.configure(connection, command, expected_version),
+            expected_version,
+        )
         return await self.info(await self.find(world.world_id))
 
     async def fork_world(
@@ -161,7 +167,8 @@ class WorldService:
 
         It writes one world and one log row each, whatever the parent's size, age or depth, and with
         `include_pending` one for each command that waits. A retry with the same command id answers as the
-        first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`.
+        first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`, and
+        `VersionConflictError` when the parent is not at the expected version.
         """
         earlier = await self.earlier_forks(request)
         if earlier is not None:
@@ -172,10 +179,14 @@ class WorldService:
         if tick >= 0:
             owner_id = (await self.lineage(parent.world_id)).owner_of(tick)
 
+        expected = None
+        if request.expected_version is not None:
+            expected = store.ExpectedHead(parent.world_id, request.expected_version)
+
         def write(connection: Connection) -> tuple[list[store.WorldRow], list[TickCounts]]:
             row = tick_row(connection, owner_id, tick)
             point = ForkPoint(parent, tick, owner_id, row)
-            created = store.create_all(connection, new_forks(point, request, ids))
+            created = store.create_all(connection, new_forks(point, request, ids), expected)
             places = [] if row is None else [(tick, row.position)]
             return created, counts_at(connection, places, self._archetypes)
 
@@ -196,12 +207,28 @@ class WorldService:
         return [await self.info(row) for row in rows]
 
     async def remove_world(
-        self, world: store.WorldRow, *, reason: str | None = None, actor_id: UUID | None = None
+        self,
+        world: store.WorldRow,
+        *,
+        reason: str | None = None,
+        command_id: UUID | None = None,
+        actor_id: UUID | None = None,
+        expected_version: int | None = None,
     ) -> None:
-        """Archive a world: it takes no more commands, its rows stay, its name is free."""
+        """Archive a world: it takes no more commands, its rows stay, its name is free.
+
+        A retry with the same command id does nothing more; `WorldArchivedError` for one that another removed.
+        """
         payload = {} if reason is None else {"reason": reason}
-        command = direct_command(CommandType.DESTROY_WORLD, world.world_id, payload, actor_id=actor_id)
-        await write_direct(self._database, command, lambda connection: store.archive(connection, command))
+        command = direct_command(
+            CommandType.DESTROY_WORLD, world.world_id, payload, command_id=command_id, actor_id=actor_id
+        )
+        await write_direct(
+            self._database,
+            command,
+            lambda connection: store.archive(connection, command, expected_version),
+            expected_version,
+        )
         live = self._live.pop(world.world_id, None)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
@@ -273,6 +300,13 @@ class WorldService:
                 return None
             return await self._database.read(lambda connection: store.find_by_name(connection, name))
         return await self._database.read(lambda connection: store.find(connection, world_id))
+
+    async def removed(self, reference: str) -> store.WorldRow | None:
+        """Return a world that was removed: the one of that id, or the last one that had the name."""
+        if as_uuid(reference) is None:
+            return await self._database.read(lambda connection: store.find_removed(connection, reference))
+        row = await self.peek(reference)
+        return row if row is not None and row.archived_at is not None else None
 
     async def info(self, world: store.WorldRow) -> WorldInfo:
         """Describe a world, its entities counted after its last tick."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,12 @@ from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
 from archetype.store.append import lock_log
 from archetype.store.log import record_facts
-from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder
+from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder, run_end
 from archetype.store.schema import events, runs, ticks, worlds
 from archetype.store.snapshots import TickSnapshot, write_blobs, write_snapshot
 from archetype.store.worlds import find
 
-__all__ = ["TickCommit", "commit_tick", "spelled"]
+__all__ = ["Committed", "TickCommit", "commit_tick", "spelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,16 @@ def spelled(value: Any) -> Any:
             return value
 
 
-def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
-    """Make a tick's outcome durable and return the next tick if its run goes on, sealed.
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What follows a committed tick: the next one, sealed, or the end of the run."""
+
+    sealed: Sealed | None
+    run_end: RunEnd | None
+
+
+def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
+    """Make a tick's outcome durable; its run goes on unless it ends with the tick, or was cancelled.
 
     Blobs go in before the log's lock is taken, so that appends wait for the small rows only. Raises
     `WorldBusyError` when the lease was lost, `WorldArchivedError` when the world was removed meanwhile;
@@ -121,6 +129,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     program = {} if commit.program is None else {commit.code_hash: commit.program}
     write_blobs(connection, commit.snapshots, commit.new_archetypes, program)
     now = lock_log(connection)
+    commit = _with_progress(connection, commit)
     head_version, sealed = _advance_world(connection, commit, now)
     facts = commit.facts
     first_version = head_version - len(facts) + 1
@@ -130,11 +139,29 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Sealed | None:
     connection.execute(ticks.insert(), place | {"position": position} | commit.values)
     for snapshot in commit.snapshots:
         write_snapshot(connection, snapshot)
-    completed, applied = commit.run_progress
-    connection.execute(_ADVANCE_RUN, {"run": commit.run_id, "completed": completed, "applied": applied})
     if commit.run_end is not None:
         end_run(connection, commit.run_id, commit.run_end, now)
-    return sealed
+    return Committed(sealed, commit.run_end)
+
+
+def _with_progress(connection: Connection, commit: TickCommit) -> TickCommit:
+    """Write a run's progress, and let it end with this tick if it was cancelled meanwhile."""
+    completed, applied = commit.run_progress
+    progress = {"run": commit.run_id, "completed": completed, "applied": applied}
+    run = connection.execute(_ADVANCE_RUN, progress).one_or_none()
+    is_complete = commit.run_end is not None and commit.run_end.status == "completed"
+    if run is None or run.status != "cancelling" or is_complete:
+        return commit
+    end = run_end(
+        commit.run_id,
+        "cancelled",
+        commit.sealed.tick,
+        from_tick=run.from_tick,
+        ticks_completed=completed,
+        commands_applied=applied,
+        error=run.error,
+    )
+    return replace(commit, run_end=end)
 
 
 # Built once: a tick runs these every time, and building an expression costs as much as running it.
@@ -160,6 +187,7 @@ _ADVANCE_RUN = (
     sa.update(runs)
     .where(runs.c.run_id == sa.bindparam("run"))
     .values(ticks_completed=sa.bindparam("completed"), commands_applied=sa.bindparam("applied"))
+    .returning(runs.c.status, runs.c.error, runs.c.from_tick)
 )
 
 

@@ -27,13 +27,15 @@ class LabelRow:
     version: int
 
 
-def add(connection: Connection, command: NewCommand, name: str, tick: int) -> Answer:
+def add(
+    connection: Connection, command: NewCommand, name: str, tick: int, expected_version: int | None = None
+) -> Answer:
     """Name a tick by the command that asks for it; a retry is answered as the first time.
 
     Raises `LabelTakenError` when the world has a label of that name; then nothing is written.
     """
     lock_log(connection)
-    (answer,) = append(connection, [[command]])
+    (answer,) = append(connection, [[command]], expected_version)
     if answer.status is Status.ACCEPTED:
         taken = _own(connection, command.world_id, name)
         if taken is not None:
@@ -44,13 +46,15 @@ def add(connection: Connection, command: NewCommand, name: str, tick: int) -> An
     return answer
 
 
-def remove(connection: Connection, command: NewCommand, name: str) -> Answer:
+def remove(
+    connection: Connection, command: NewCommand, name: str, expected_version: int | None = None
+) -> Answer:
     """Take a world's own label away by the command that asks for it; a retry is answered as the first time.
 
     Raises `LabelNotFoundError` when the world has none of that name; then nothing is written.
     """
     lock_log(connection)
-    (answer,) = append(connection, [[command]])
+    (answer,) = append(connection, [[command]], expected_version)
     if answer.status is Status.ACCEPTED:
         own = sa.and_(labels.c.world_id == command.world_id, labels.c.name == name)
         if connection.execute(labels.delete().where(own)).rowcount == 0:

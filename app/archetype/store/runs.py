@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,15 +14,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from archetype.clock import is_alive
-from archetype.errors import (
-    CorruptionError,
-    StateConflictError,
-    WorldBusyError,
-)
+from archetype.errors import RunEndedError, StateConflictError, WorldBusyError
 from archetype.log.facts import Fact, FactType
-from archetype.store.append import Answer, NewCommand, append, lock_log
-from archetype.store.log import LogRow, log_row, record_facts
-from archetype.store.schema import events, runs, ticks, worlds
+from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.log import record_facts
+from archetype.store.run_rows import RunRow, find_run, is_leased
+from archetype.store.schema import events, runs, worlds
 from archetype.store.worlds import WorldRow, find
 
 __all__ = [
@@ -30,18 +28,16 @@ __all__ = [
     "Lease",
     "NewRun",
     "RunEnd",
-    "RunInput",
-    "RunRow",
     "Sealed",
     "begin_run",
+    "cancel_run",
+    "cancelled",
     "end_run",
-    "find_run",
     "finish_run",
     "holder",
-    "rejected_count",
     "renew_lease",
     "reserve_entity_ids",
-    "run_input",
+    "run_end",
 ]
 
 
@@ -70,7 +66,10 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to begin: `command` is the step or run command that asks for it."""
+    """A run to begin: `command` is the step or run command that asks for it.
+
+    One that `may_wait` is only accepted, for somebody to begin it later.
+    """
 
     run_id: UUID
     command: NewCommand
@@ -78,28 +77,7 @@ class NewRun:
     owner: str
     ttl_s: float
     expected_version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as its row says; `status` is running, completed, failed or stopped."""
-
-    run_id: UUID
-    world_id: UUID
-    event_id: UUID
-    from_tick: int
-    ticks_requested: int
-    ticks_completed: int
-    commands_applied: int
-    status: str
-    error: str | None
-    started_at: datetime
-    finished_at: datetime | None
-
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether it has something to do that nothing but a crash or a stop kept it from."""
-        return self.status in {"running", "stopped"}
+    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +97,50 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run ended: `status` completed, stopped or failed, why, and the fact that records it."""
+    """How a run ended: `status` completed, stopped, failed or cancelled, why, and the fact of it."""
 
     status: str
     error: str | None
     fact: Fact
+
+
+def run_end(
+    run_id: UUID,
+    status: str,
+    tick: int,
+    *,
+    from_tick: int,
+    ticks_completed: int,
+    commands_applied: int,
+    error: str | None = None,
+    failure: Mapping[str, Any] | None = None,
+) -> RunEnd:
+    """Return an end of a run in a tick, with the fact that records it and, if a tick failed, how."""
+    payload: dict[str, Any] = {
+        "run_id": str(run_id),
+        "status": status,
+        "from_tick": from_tick,
+        "ticks_completed": ticks_completed,
+        "commands_applied": commands_applied,
+    }
+    if error is not None:
+        payload["error"] = error
+    if failure:
+        payload["failure"] = dict(failure)
+    return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
+
+
+def cancelled(run: RunRow, tick: int) -> RunEnd:
+    """Return the end of a run that is being cancelled; its row's error says why."""
+    return run_end(
+        run.run_id,
+        "cancelled",
+        tick,
+        from_tick=run.from_tick,
+        ticks_completed=run.ticks_completed,
+        commands_applied=run.commands_applied,
+        error=run.error,
+    )
 
 
 def begin_run(connection: Connection, run: NewRun) -> BegunRun:
@@ -131,7 +148,8 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
 
     A tick that was sealed before and never committed is taken up again with the inputs that it has. A
     retry of a command whose run was cut short goes on with it. Raises `WorldBusyError` while another
-    living process holds the lease; a refused command is told by its answer, and nothing was written.
+    living process holds the lease, unless the run may wait; a refused command is told by its answer, and
+    nothing was written.
     """
     now = lock_log(connection)
     world_id = run.command.world_id
@@ -140,14 +158,25 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     if world is None or answer.version is None or not answer.status.is_in_log:
         return BegunRun(answer)
     row = find_run(connection, world_id, run.command.event_id)
-    if row is not None and (world.archived_at is not None or not row.is_cut_short):
+    if row is not None and (run.may_wait or world.archived_at is not None or row.status in _ENDED):
         return BegunRun(answer, row)
-    lease = _take_lease(world, run, now)
+    try:
+        lease = _take_lease(world, run, now)
+    except WorldBusyError:
+        if not run.may_wait:
+            raise
+        return BegunRun(answer, _write_run(connection, run, None, from_tick=world.tick))
+    if row is not None and row.status == "cancelling":
+        _end_unowned(connection, world, cancelled(row, world.tick), row, now=now)
+        return BegunRun(answer, replace(row, status="cancelled"))
     row = _write_run(connection, run, row, from_tick=world.tick)
     # A run that goes on seals behind everything in the log; its command may stand far before that.
     version = max(answer.version, world.head_version)
     sealed = _seal(connection, world, lease, now=now, version=version) if row.ticks_requested else None
     return BegunRun(answer, row, world, lease, sealed)
+
+
+_ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetime, version: int) -> Sealed:
@@ -171,7 +200,7 @@ def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, fr
     if before is not None:
         values = {"status": "running", "error": None, "finished_at": None}
         connection.execute(sa.update(runs).where(runs.c.run_id == before.run_id).values(values))
-        return before
+        return replace(before, status="running", error=None, finished_at=None)
     command = run.command
     accepted_at = sa.select(events.c.recorded_at).where(
         events.c.world_id == command.world_id, events.c.event_id == command.event_id
@@ -184,7 +213,7 @@ def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, fr
         "ticks_requested": run.ticks_requested,
         "ticks_completed": 0,
         "commands_applied": 0,
-        "status": "running",
+        "status": "waiting" if run.may_wait else "running",
         "started_at": accepted_at.scalar_subquery(),
     }
     try:
@@ -255,18 +284,80 @@ def holder(world_id: UUID, lease: Lease, now: datetime, *, is_kept: bool = True)
     return {"world": world_id, "owner": lease.owner, "epoch": lease.epoch, "until": until}
 
 
-def finish_run(connection: Connection, world_id: UUID, run_id: UUID, end: RunEnd) -> None:
-    """Close a run that ends without committing a further tick, and record it."""
+def finish_run(
+    connection: Connection, world_id: UUID, run_id: UUID, end: RunEnd, lease: Lease | None
+) -> bool:
+    """Close a run that ends without committing a further tick, record it, and give its lease back.
+
+    False, and nothing is written, where the lease is another's by now: so is the run. Without a lease it is
+    one that asked for no tick.
+    """
     now = lock_log(connection)
-    statement = (
-        sa.update(worlds)
-        .where(worlds.c.world_id == world_id)
-        .values(head_version=worlds.c.head_version + 1, lease_until=now)
-        .returning(worlds.c.head_version)
-    )
-    version = connection.execute(statement).scalar_one()
+    if lease is None:
+        version = connection.execute(_ADVANCE_HEAD, {"world": world_id}).scalar_one()
+    else:
+        version = connection.execute(_GIVE_BACK, holder(world_id, lease, now, is_kept=False)).scalar()
+    if version is None:
+        return False
     record_facts(connection, world_id, [end.fact], first_version=version, moment=now)
     end_run(connection, run_id, end, now)
+    return True
+
+
+_NEXT_HEAD = worlds.c.head_version + 1
+_ADVANCE_HEAD = (
+    sa.update(worlds)
+    .where(worlds.c.world_id == sa.bindparam("world"))
+    .values(head_version=_NEXT_HEAD)
+    .returning(worlds.c.head_version)
+)
+_GIVE_BACK = (
+    sa.update(worlds)
+    .where(IS_HELD)
+    .values(head_version=_NEXT_HEAD, lease_until=sa.bindparam("until"))
+    .returning(worlds.c.head_version)
+)
+
+
+def _end_unowned(connection: Connection, world: WorldRow, end: RunEnd, run: RunRow, *, now: datetime) -> None:
+    """Close a run that no living process computes, and keep out whoever only seemed to be dead."""
+    if run.status not in {"waiting", "stopped"}:
+        fenced = {"lease_epoch": world.lease_epoch + 1, "lease_until": now}
+        connection.execute(sa.update(worlds).where(worlds.c.world_id == world.world_id).values(fenced))
+    finish_run(connection, world.world_id, run.run_id, end, None)
+
+
+def cancel_run(
+    connection: Connection, command: NewCommand, run_id: UUID, expected_version: int | None = None
+) -> Answer | None:
+    """Cancel a run by the command that asks for it, whose world is the run's; None if that was done before.
+
+    A run that a living process computes is cancelling until its next commit ends it; any other ends here.
+    Raises `RunEndedError` when it has ended otherwise; then nothing is written.
+    """
+    now = lock_log(connection)
+    run = _run_of(connection, run_id)
+    if run.status in {"cancelling", "cancelled"}:
+        return None
+    (answer,) = append(connection, [[command]], expected_version)
+    world = find(connection, command.world_id)
+    if answer.status is not Status.ACCEPTED or world is None:
+        return answer
+    if run.status in _ENDED:
+        msg = f"run {run_id} has {run.status} already; there is nothing left to cancel"
+        raise RunEndedError(msg, run_id=str(run_id), run_status=run.status)
+    run = replace(run, error=json.loads(command.payload).get("reason"))
+    if run.status == "running" and is_leased(world.lease_owner, world.lease_until, now):
+        values = {"status": "cancelling", "error": run.error}
+        connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(values))
+    else:
+        _end_unowned(connection, world, cancelled(run, world.tick), run, now=now)
+    return answer
+
+
+def _run_of(connection: Connection, run_id: UUID) -> RunRow:
+    row = connection.execute(sa.select(*runs.columns).where(runs.c.run_id == run_id)).mappings().one()
+    return RunRow(**row)
 
 
 def end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -> None:
@@ -282,49 +373,3 @@ _END_RUN = (
         status=sa.bindparam("end_status"), error=sa.bindparam("end_error"), finished_at=sa.bindparam("now")
     )
 )
-
-
-def find_run(connection: Connection, world_id: UUID, event_id: UUID) -> RunRow | None:
-    """Return the run that a step or run command began."""
-    statement = sa.select(*runs.columns).where(runs.c.world_id == world_id, runs.c.event_id == event_id)
-    row = connection.execute(statement).mappings().one_or_none()
-    return RunRow(**row) if row else None
-
-
-def rejected_count(connection: Connection, run: RunRow) -> int:
-    """Count the commands that could not be applied in the ticks of a run."""
-    statement = sa.select(sa.func.coalesce(sa.func.sum(ticks.c.rejected_count), 0)).where(
-        ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id
-    )
-    return int(connection.execute(statement).scalar_one())
-
-
-@dataclass(frozen=True, slots=True)
-class RunInput:
-    """What a run gave each of its ticks, from the command that asked for it."""
-
-    command: LogRow
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        """The inputs by name."""
-        return self.command.payload["inputs"]
-
-    @property
-    def is_debug(self) -> bool:
-        """Whether processors were told to debug."""
-        return self.command.payload["debug"]
-
-
-def run_input(connection: Connection, run_id: UUID) -> RunInput:
-    """Return what a run gave its ticks, unchecked; `CorruptionError` if its command is missing."""
-    statement = (
-        sa.select(*events.columns)
-        .join(runs, sa.and_(runs.c.world_id == events.c.world_id, runs.c.event_id == events.c.event_id))
-        .where(runs.c.run_id == run_id)
-    )
-    row = connection.execute(statement).one_or_none()
-    if row is None:
-        msg = f"run {run_id} is missing, or the command that asked for it"
-        raise CorruptionError(msg, run_id=str(run_id))
-    return RunInput(log_row(row))

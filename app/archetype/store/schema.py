@@ -14,6 +14,7 @@ from archetype.log.hashes import iso_utc
 
 __all__ = [
     "REVISION",
+    "UNFINISHED",
     "Id",
     "Moment",
     "archetypes",
@@ -29,8 +30,11 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0003"
+REVISION = "0005"
 """The migration that this release's code needs the database to be at."""
+
+UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
+"""Which runs somebody still has to do something about; the index on them needs it word for word."""
 
 metadata = sa.MetaData()
 
@@ -216,6 +220,7 @@ runs = sa.Table(
     sa.Column("finished_at", Moment),
     sa.Index("runs_world", "world_id", "run_id"),
     sa.Index("runs_event", "event_id"),
+    _partial_index("runs_unfinished", "run_id", where=UNFINISHED),
 )
 
 labels = sa.Table(

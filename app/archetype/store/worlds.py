@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from archetype.errors import NameTakenError
+from archetype.errors import NameTakenError, VersionConflictError
 from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Lineage
 from archetype.log.payloads import changed_settings
@@ -21,6 +21,7 @@ from archetype.store.log import Copied, Waiting, copy_waiting, write_first_comma
 from archetype.store.schema import events, ticks, worlds
 
 __all__ = [
+    "ExpectedHead",
     "NewWorld",
     "WorldRow",
     "archive",
@@ -29,6 +30,7 @@ __all__ = [
     "create_all",
     "find",
     "find_by_name",
+    "find_removed",
     "lineage",
     "list_worlds",
 ]
@@ -76,20 +78,33 @@ class NewWorld:
     waiting: Waiting | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ExpectedHead:
+    """The version that a world must be at for others to be made from it."""
+
+    world_id: UUID
+    version: int
+
+
 def create(connection: Connection, world: NewWorld) -> WorldRow:
     """Make one world; see `create_all`."""
     return create_all(connection, [world])[0]
 
 
-def create_all(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[WorldRow]:
+def create_all(
+    connection: Connection, new_worlds: Sequence[NewWorld], expected: ExpectedHead | None = None
+) -> list[WorldRow]:
     """Make worlds, all or none, each with its first log row; a world_id again is answered as the first time.
 
-    Raises `NameTakenError` when a live world has one of the names.
+    Raises `NameTakenError` when a live world has one of the names, and `VersionConflictError` when the world
+    that they come of is not at the expected version.
     """
     now = lock_log(connection)
     found = _present(connection, new_worlds)
     retried = {world.world_id for world in new_worlds if _is_retry(connection, world, found)}
     fresh = [world for world in new_worlds if world.world_id not in retried]
+    if fresh and expected is not None:
+        _require_head(connection, expected)
     for world in fresh:
         taken = next((row for row in found if world.name == row.name or world.world_id == row.world_id), None)
         if taken is not None:
@@ -98,6 +113,13 @@ def create_all(connection: Connection, new_worlds: Sequence[NewWorld]) -> list[W
     if fresh:
         created |= {row.world_id: row for row in _write(connection, fresh, now)}
     return [created[world.world_id] for world in new_worlds]
+
+
+def _require_head(connection: Connection, expected: ExpectedHead) -> None:
+    actual = connection.scalar(sa.select(worlds.c.head_version).where(worlds.c.world_id == expected.world_id))
+    if actual != expected.version:
+        msg = f"the world is at version {actual}, not {expected.version}; read it again"
+        raise VersionConflictError(msg, expected_version=expected.version, actual_version=actual)
 
 
 def _write(connection: Connection, fresh: Sequence[NewWorld], now: datetime) -> list[WorldRow]:
@@ -183,6 +205,18 @@ def find_by_name(connection: Connection, name: str) -> WorldRow | None:
     return WorldRow(**row) if row else None
 
 
+def find_removed(connection: Connection, name: str) -> WorldRow | None:
+    """Return the world that was removed last of those that had a name."""
+    statement = (
+        sa.select(*worlds.columns)
+        .where(worlds.c.name == name, worlds.c.archived_at.is_not(None))
+        .order_by(worlds.c.archived_at.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    return WorldRow(**row) if row else None
+
+
 def list_worlds(connection: Connection, *, after: UUID | None, limit: int) -> list[tuple[WorldRow, int]]:
     """Return live worlds and how many entities each has, by id (the order of their birth) behind `after`."""
     statement = (
@@ -205,9 +239,9 @@ def list_worlds(connection: Connection, *, after: UUID | None, limit: int) -> li
 _OWNER = sa.case((worlds.c.committed_tick == worlds.c.fork_tick, worlds.c.parent_id), else_=worlds.c.world_id)
 
 
-def archive(connection: Connection, command: NewCommand) -> Answer:
+def archive(connection: Connection, command: NewCommand, expected_version: int | None = None) -> Answer:
     """Take a world out of service with its last command; its rows stay, its name becomes free."""
-    (answer,) = append(connection, [[command]])
+    (answer,) = append(connection, [[command]], expected_version)
     if answer.status.is_in_log:
         connection.execute(
             sa.update(worlds)
@@ -217,10 +251,10 @@ def archive(connection: Connection, command: NewCommand) -> Answer:
     return answer
 
 
-def configure(connection: Connection, command: NewCommand) -> Answer:
+def configure(connection: Connection, command: NewCommand, expected_version: int | None = None) -> Answer:
     """Change the settings that a command names; the others stay."""
     lock_log(connection)
-    (answer,) = append(connection, [[command]])
+    (answer,) = append(connection, [[command]], expected_version)
     if answer.status is Status.ACCEPTED:
         of_world = worlds.c.world_id == command.world_id
         before = connection.execute(sa.select(worlds.c.config).where(of_world)).scalar_one()

@@ -75,6 +75,7 @@ async def build(url: str) -> None:
         await _run(services, removed, 1)
         await services.world_service.remove_world(await services.world_service.find("removed"), reason="over")
         await _crashed(services)
+        await _cancelled(services)
 
 
 async def _demo(services: ServiceContainer) -> uuid.UUID:
@@ -152,6 +153,24 @@ async def _crashed(services: ServiceContainer) -> None:
         await services.simulation_service.run(world_id, RunRequest(steps=3), on_tick=crash)
     except UnavailableError:
         await _send(services, world_id, "spawn", {"components": []})
+
+
+async def _cancelled(services: ServiceContainer) -> None:
+    """Leave a run that is cancelling, and one that was cancelled before it began."""
+    cut = (await services.world_service.create_world(WorldConfig(name="cut", seed=4))).world_id
+
+    async def crash(_tick: int) -> None:
+        message = "as if the process had died"
+        raise UnavailableError(message)
+
+    try:
+        await services.simulation_service.run(cut, RunRequest(steps=3), on_tick=crash)
+    except UnavailableError:
+        (cutting,) = await services.run_service.list_runs(await services.world_service.find(cut))
+        await services.run_service.cancel(cutting.run_id, reason="no use")
+    idle = (await services.world_service.create_world(WorldConfig(name="idle", seed=5))).world_id
+    early = await services.simulation_service.accept(idle, RunRequest(steps=2))
+    await services.run_service.cancel(early.run_id)
 
 
 async def _run(services: ServiceContainer, world_id: uuid.UUID, steps: int, **options: Any) -> None:

@@ -79,7 +79,7 @@ async def test_a_rich_past_is_sound(tamper):
     report = await report_of(tamper.url)
     assert report.faults == ()
     assert report.is_sound
-    assert (report.worlds, report.ticks) == (9, 23)
+    assert (report.worlds, report.ticks) == (11, 24)
     assert min(report.events, report.snapshots, report.pages, report.page_bytes) > 20
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
@@ -17,10 +17,12 @@ from archetype.api.requests import (
     Before,
     FromTick,
     Limit,
+    Prefer,
     ToTick,
     WorldReference,
     names,
     past_of,
+    prefers,
     world_id_of,
 )
 from archetype.api.schemas.commands import (
@@ -40,10 +42,6 @@ from archetype.store.worlds import WorldRow
 
 __all__ = ["CommandRoutes"]
 
-Prefer = Annotated[
-    str,
-    HeaderParameter(name="Prefer", description="`return=representation` answers receipts instead of ids."),
-]
 Types = Annotated[
     str | None, QueryParameter(min_length=1, description="Only commands of these types: `spawn,update`.")
 ]
@@ -103,7 +101,7 @@ class CommandRoutes(Controller):
             command.request(command_id) for command, command_id in zip(data.commands, ids, strict=True)
         ]
         receipts = await submitter.submit_batch(world_id, requests)
-        if "return=representation" not in prefer.replace(" ", ""):
+        if not prefers(prefer, "return=representation"):
             return Response([str(receipt.command_id) for receipt in receipts])
         answers = [
             ReceiptResponse.of(receipt, request.tick)

@@ -10,8 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, PathParameter
 
 from archetype.api.problems import problems
-from archetype.api.requests import Conditions, IdempotencyKey, WorldReference
+from archetype.api.requests import WorldReference
 from archetype.api.schemas.labels import LabelBody, LabelResponse
+from archetype.api.submitting import Submitter
 from archetype.service.container import ServiceContainer
 from archetype.service.references import Reference
 
@@ -26,23 +27,23 @@ class LabelRoutes(Controller):
     path = "/worlds/{world:str}/labels"
     tags = ("labels",)
 
-    @post(summary="Label a tick", responses=problems(404, 409, 413, 422))
+    @post(summary="Label a tick", responses=problems(404, 409, 412, 413, 422))
     async def add(
         self,
         world: WorldReference,
         data: LabelBody,
-        services: NamedDependency[ServiceContainer],
-        key: IdempotencyKey = None,
+        submitter: NamedDependency[Submitter],
     ) -> LabelResponse:
         """Name a committed tick; forks that share the tick inherit the name."""
+        services, conditions = submitter.services, submitter.conditions
         found, tick = await services.world_service.resolve(world, data.tick)
-        command_id = Conditions(key, None).command_id(found.world_id)
         label = await services.label_service.add(
             found,
             data.name,
             tick,
             is_relative=data.tick is None and Reference.parse(world).tick is None,
-            command_id=command_id,
+            command_id=conditions.command_id(found.world_id),
+            expected_version=conditions.expected_version,
         )
         return LabelResponse(**asdict(label))
 
@@ -54,15 +55,19 @@ class LabelRoutes(Controller):
         found = await services.world_service.find(world)
         return [LabelResponse(**asdict(each)) for each in await services.label_service.list_labels(found)]
 
-    @delete("/{name:str}", summary="Remove a label", status_code=204, responses=problems(404, 409, 422))
+    @delete("/{name:str}", summary="Remove a label", status_code=204, responses=problems(404, 409, 412, 422))
     async def remove(
         self,
         world: FromPath[str],
         name: LabelName,
-        services: NamedDependency[ServiceContainer],
-        key: IdempotencyKey = None,
+        submitter: NamedDependency[Submitter],
     ) -> None:
         """Take a tick's name away; one that is inherited is its ancestor's to remove."""
+        services, conditions = submitter.services, submitter.conditions
         found = await services.world_service.find(world)
-        command_id = Conditions(key, None).command_id(found.world_id)
-        await services.label_service.remove(found, name, command_id=command_id)
+        await services.label_service.remove(
+            found,
+            name,
+            command_id=conditions.command_id(found.world_id),
+            expected_version=conditions.expected_version,
+        )

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from archetype.api.problems import problems
-from archetype.api.requests import FromTick, ToTick, WorldReference, past_of, world_id_of
+from archetype.api.requests import FromTick, Prefer, ToTick, WorldReference, past_of, prefers, world_id_of
 from archetype.api.schemas.scheduling import PlanResponse, TickExecutionsResponse
 from archetype.api.schemas.simulation import (
     ProcessorResponse,
     ReplayResponse,
     RunBody,
+    RunInfoResponse,
     RunResponse,
     StepBody,
     StepRequest,
@@ -69,11 +71,22 @@ class SimulationRoutes(Controller):
         world: FromPath[str],
         submitter: NamedDependency[Submitter],
         data: RunBody = None,
-    ) -> RunResponse:
-        """Compute and commit ticks one by one; a server that stops ends the run behind its tick (503)."""
+        prefer: Prefer = "",
+    ) -> Response[RunResponse | RunInfoResponse]:
+        """Compute and commit ticks one by one; a server that stops ends the run behind its tick (503).
+
+        With `Prefer: respond-async` it answers 202 as soon as the run is durable; `Location` leads to it. A
+        run that was cut short is taken up again by itself, and does exactly the ticks that were asked for.
+        """
         asked = data or RunIn()
+        if prefers(prefer, "respond-async"):
+            world_id = await world_id_of(submitter.services, world)
+            request = _request(submitter, world_id, asked, kind=CommandType.RUN, steps=asked.num_steps)
+            info = await submitter.services.run_service.start(world_id, request)
+            headers = {"Location": f"/runs/{info.run_id}", "Preference-Applied": "respond-async"}
+            return Response(RunInfoResponse(**asdict(info)), status_code=202, headers=headers)
         result = await _run(submitter, world, asked, kind=CommandType.RUN, steps=asked.num_steps)
-        return RunResponse(**asdict(result))
+        return Response(RunResponse(**asdict(result)))
 
     @get("/processors", summary="List a world's processors", responses=problems(404, 422))
     async def processors(
@@ -152,14 +165,20 @@ async def _run(
     steps: int,
 ) -> RunResult:
     world_id = await world_id_of(submitter.services, world)
-    request = RunRequest(
+    request = _request(submitter, world_id, asked, kind=kind, steps=steps)
+    return await submitter.services.simulation_service.run(
+        world_id, request, on_tick=submitter.metrics.count_tick
+    )
+
+
+def _request(
+    submitter: Submitter, world_id: UUID, asked: StepRequest, *, kind: CommandType, steps: int
+) -> RunRequest:
+    return RunRequest(
         steps=steps,
         kind=kind,
         inputs=asked.inputs,
         is_debug=asked.debug,
         command_id=submitter.conditions.command_id(world_id),
         expected_version=submitter.conditions.expected_version,
-    )
-    return await submitter.services.simulation_service.run(
-        world_id, request, on_tick=submitter.metrics.count_tick
     )

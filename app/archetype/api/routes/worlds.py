@@ -12,12 +12,12 @@ from litestar.params import FromPath, QueryParameter
 
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import Conditions, IdempotencyKey, Limit, WorldReference
+from archetype.api.requests import Limit, WorldReference
 from archetype.api.schemas.worlds import ForkBody, ForkCreate, WorldBody, WorldChangeBody, WorldResponse
 from archetype.api.submitting import Submitter
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
-from archetype.errors import NotFoundError
+from archetype.errors import NotFoundError, WorldArchivedError
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.references import Reference
@@ -74,30 +74,50 @@ class WorldRoutes(Controller):
         found = await services.world_service.find(world)
         return _described(await services.world_service.info(found))
 
-    @patch("/{world:str}", summary="Configure a world", responses=problems(404, 409, 413, 422))
+    @patch("/{world:str}", summary="Configure a world", responses=problems(404, 409, 412, 413, 422))
     async def configure(
         self,
         world: FromPath[str],
         data: WorldChangeBody,
-        services: NamedDependency[ServiceContainer],
-        key: IdempotencyKey = None,
+        submitter: NamedDependency[Submitter],
     ) -> Response[WorldResponse]:
         """Change when a world's states are stored, or its scheduler; a run under way goes on as it began."""
-        found = await services.world_service.find(world)
-        command_id = Conditions(key, None).command_id(found.world_id)
-        change = data.model_dump(mode="json", exclude_unset=True)
-        info = await services.world_service.configure_world(found, change, command_id=command_id)
+        worlds, conditions = submitter.services.world_service, submitter.conditions
+        found = await worlds.find(world)
+        info = await worlds.configure_world(
+            found,
+            data.model_dump(mode="json", exclude_unset=True),
+            command_id=conditions.command_id(found.world_id),
+            expected_version=conditions.expected_version,
+        )
         return _described(info)
 
-    @delete("/{world:str}", summary="Remove a world", status_code=204, responses=problems(404, 409, 422))
+    @delete("/{world:str}", summary="Remove a world", status_code=204, responses=problems(404, 409, 412, 422))
     async def remove(
-        self, world: FromPath[str], services: NamedDependency[ServiceContainer], reason: Reason = None
+        self, world: FromPath[str], submitter: NamedDependency[Submitter], reason: Reason = None
     ) -> None:
         """Archive a world: it takes no more commands, its past stays in the database, its name is free."""
-        found = await services.world_service.find(world)
-        await services.world_service.remove_world(found, reason=reason)
+        worlds, conditions = submitter.services.world_service, submitter.conditions
+        # A retry finds its world though the first try has removed it.
+        removed = None if conditions.key is None else await worlds.removed(world)
+        try:
+            found = await worlds.find(world)
+        except NotFoundError:
+            if removed is None:
+                raise
+            found = removed
+        try:
+            await worlds.remove_world(
+                found,
+                reason=reason,
+                command_id=conditions.command_id(f"{found.world_id}:remove"),
+                expected_version=conditions.expected_version,
+            )
+        except WorldArchivedError:
+            await worlds.find(world)
+            raise
 
-    @post("/{world:str}/fork", summary="Fork a world", responses=problems(404, 409, 413, 422))
+    @post("/{world:str}/fork", summary="Fork a world", responses=problems(404, 409, 412, 413, 422))
     async def fork(
         self,
         world: WorldReference,
@@ -106,7 +126,8 @@ class WorldRoutes(Controller):
     ) -> Response[WorldResponse | list[WorldResponse]]:
         """Make a world that shares this one's past up to a tick, or with `count` a list of them.
 
-        Commands that wait stay with this one, unless `include_pending` takes them along.
+        If-Match names this world's version. Commands that wait stay with this one, unless `include_pending`
+        takes them along.
         """
         asked = data or ForkCreate()
         worlds = submitter.services.world_service
@@ -120,6 +141,7 @@ class WorldRoutes(Controller):
             include_pending=asked.include_pending,
             count=asked.count,
             command_id=command_id,
+            expected_version=submitter.conditions.expected_version,
         )
         try:
             if asked.tick == -1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,13 +11,16 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.api.schemas.scheduling import DeclaredProcessor, declared_fields
-from archetype.log.payloads import MAX_STEPS
+from archetype.log.payloads import MAX_STEPS, Reason
 from archetype.service.program import ProcessorInfo
 
 __all__ = [
+    "CancelBody",
+    "CancelRequest",
     "ProcessorResponse",
     "ReplayResponse",
     "RunBody",
+    "RunInfoResponse",
     "RunRequest",
     "RunResponse",
     "StepBody",
@@ -62,6 +66,35 @@ class RunResponse(BaseModel):
     commands_applied: int
     commands_rejected: int
     final_tick: int = Field(description="The world's tick now: the number of the next tick to run.")
+
+
+class RunInfoResponse(BaseModel):
+    """A run, as far as it has come."""
+
+    run_id: UUID
+    world_id: UUID
+    world: str = Field(description="The world's name.")
+    command_id: UUID = Field(description="The step or run command that asked for it.")
+    status: str = Field(
+        description="waiting, running, stopped with its server, cancelling; or how it ended: completed, "
+        "failed, cancelled."
+    )
+    from_tick: int = Field(description="The world's next tick when it was asked for.")
+    ticks_requested: int
+    ticks_completed: int
+    commands_applied: int
+    error: str | None = Field(description="Why it failed, was stopped or was cancelled.")
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class CancelRequest(Body):
+    """A cancellation."""
+
+    reason: Reason | None = Field(default=None, description="Kept in the log.")
+
+
+CancelBody = Annotated[CancelRequest | None, json_body({"reason": "wrong inputs"})]
 
 
 class ProcessorResponse(DeclaredProcessor):

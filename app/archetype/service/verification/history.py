@@ -63,6 +63,7 @@ class WorldHistory:
     """What a world's row and all that hang on it must say, after the log rows applied so far.
 
     The tick facts are kept by tick, from `first_tick` on: their positions, and how many rejections each had.
+    `cancelling` are the runs that were cancelled and have not ended since, with the reasons.
     """
 
     world_id: UUID
@@ -81,6 +82,7 @@ class WorldHistory:
     labels: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     begun: dict[UUID, Begun] = field(default_factory=dict[UUID, Begun])
     ended: dict[UUID, Ended] = field(default_factory=dict[UUID, Ended])
+    cancelling: dict[UUID, str | None] = field(default_factory=dict[UUID, str | None])
     fact_positions: array[int] = field(default_factory=lambda: array("q"))
     rejected_counts: array[int] = field(default_factory=lambda: array("q"))
     seal: Seal | None = None
@@ -137,10 +139,11 @@ class WorldHistory:
                 self.labels[payload["name"]] = (payload["tick"], event.version)
             case CommandType.REMOVE_LABEL:
                 self.labels.pop(_object(event)["name"], None)
-            case CommandType.STEP:
-                self._begin(event, 1)
-            case CommandType.RUN:
-                self._begin(event, _integer(_object(event)["num_steps"]))
+            case CommandType.STEP | CommandType.RUN:
+                self._begin(event)
+            case CommandType.CANCEL_RUN:
+                payload = _object(event)
+                self.cancelling[UUID(payload["run_id"])] = payload.get("reason")
             case _:
                 pass
 
@@ -158,7 +161,8 @@ class WorldHistory:
             count = 1 if event.batch is None else _integer(_object(event)["row_count"])
             self.next_entity_id = max(self.next_entity_id, event.first_entity_id + count)
 
-    def _begin(self, event: HashedEvent, steps: int) -> None:
+    def _begin(self, event: HashedEvent) -> None:
+        steps = 1 if event.type == CommandType.STEP else _integer(_object(event)["num_steps"])
         self.begun[event.event_id] = Begun(event.position, steps, event.recorded_at, self.committed_tick + 1)
         if steps and self.seal is None:
             first = self.resting_since if self.may_be_sealed else event.version
@@ -197,6 +201,7 @@ class WorldHistory:
     def _end(self, event: HashedEvent, payload: Mapping[str, Any]) -> None:
         run_id, status = UUID(payload["run_id"]), payload["status"]
         before = self.ended.get(run_id)
+        self.cancelling.pop(run_id, None)
         self._over_count += (status != "stopped") - (before is not None and before.status != "stopped")
         self.ended[run_id] = Ended(
             position=event.position,

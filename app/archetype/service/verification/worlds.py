@@ -115,6 +115,7 @@ class _RunsLeft:
     begun: dict[UUID, Begun]
     ended: dict[UUID, Ended]
     ran: dict[UUID, Progressed]
+    cancelling: dict[UUID, str | None]
     findings: Findings
 
     def check(self, rows: Sequence[RawRow]) -> None:
@@ -143,12 +144,20 @@ class _RunsLeft:
             from_tick=command.from_tick,
         )
         ran = self.ran.pop(run_id, Progressed())
-        _check_progress(where, row, ran, self.ended.pop(run_id, None), self.findings)
+        _check_progress(where, row, ran, self.findings)
+        ended = self.ended.pop(run_id, None)
+        if run_id in self.cancelling:
+            reason = self.cancelling.pop(run_id)
+            self.findings.compare(
+                FaultKind.RUN, where, row, status="cancelling", error=reason, finished_at=None
+            )
+        else:
+            _check_status(where, row, ended, self.findings)
 
     def check_rest(self) -> None:
         """Make sure that every run has answered."""
-        for run_id in {*self.ended, *self.ran}:
-            what = "is missing: the log tells of its ticks or its end"
+        for run_id in {*self.ended, *self.ran, *self.cancelling}:
+            what = "is missing: the log tells of its ticks, its end or that it was cancelled"
             self.findings.add(FaultKind.RUN, place(run=run_id), what)
         for event_id, command in self.begun.items():
             what = f"the run that command {event_id} began is missing"
@@ -157,7 +166,7 @@ class _RunsLeft:
 
 async def _check_runs(reading: Reading, chain: TickChain) -> None:
     history = chain.history
-    left = _RunsLeft(history.begun, history.ended, chain.runs, history.findings)
+    left = _RunsLeft(history.begun, history.ended, chain.runs, history.cancelling, history.findings)
     statement = audit.select_runs(history.world_id)
     async with reading.stream(statement, row_count=_ROWS_PER_PART) as parts:
         async for rows in parts:
@@ -165,15 +174,21 @@ async def _check_runs(reading: Reading, chain: TickChain) -> None:
     left.check_rest()
 
 
-def _check_progress(
-    where: str, row: Stored, progressed: Progressed, ended: Ended | None, findings: Findings
-) -> None:
+def _check_progress(where: str, row: Stored, progressed: Progressed, findings: Findings) -> None:
     findings.compare(FaultKind.RUN, where, row, ticks_completed=progressed.tick_count)
     if progressed.commands_applied is not None:
         findings.compare(FaultKind.RUN, where, row, commands_applied=progressed.commands_applied)
-    is_running = row.values["status"] == "running"
-    if ended is None or (ended.status == "stopped" and is_running):
-        findings.compare(FaultKind.RUN, where, row, status="running", error=None, finished_at=None)
+
+
+def _check_status(where: str, row: Stored, ended: Ended | None, findings: Findings) -> None:
+    """Check how a run stands; whether it waits for its turn or has begun is not in the log.
+
+    Nor is its id before it has a tick or an end: until then its command alone vouches for it.
+    """
+    status = row.values["status"]
+    if ended is None or (ended.status == "stopped" and status == "running"):
+        expected_status = "waiting" if status == "waiting" and ended is None else "running"
+        findings.compare(FaultKind.RUN, where, row, status=expected_status, error=None, finished_at=None)
         return
     expected: dict[str, Any] = {
         "status": ended.status,

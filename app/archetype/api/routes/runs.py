@@ -1,0 +1,115 @@
+"""Runs: how far they are, and cancelling them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.response import ServerSentEvent
+from litestar.response.sse import ServerSentEventMessage
+
+from archetype.api.paging import next_page
+from archetype.api.problems import problems
+from archetype.api.requests import Limit
+from archetype.api.schemas.simulation import CancelBody, CancelRequest, RunInfoResponse
+from archetype.api.submitting import Submitter
+from archetype.errors import FieldFault, InvalidInputError
+from archetype.service.container import ServiceContainer
+from archetype.service.run_service import RunService
+
+__all__ = ["RunRoutes"]
+
+Before = Annotated[UUID | None, QueryParameter(description="Only runs older than the one of this id.")]
+LastEventId = Annotated[
+    str | None,
+    HeaderParameter(name="Last-Event-ID", description="Ticks completed: only further progress is told."),
+]
+
+
+class RunRoutes(Controller):
+    """Runs, whoever asked for them and wherever they are computed."""
+
+    path = "/"
+    tags = ("simulation",)
+
+    @get("/worlds/{world:str}/runs", summary="List runs", responses=problems(404, 422))
+    async def runs(
+        self,
+        world: FromPath[str],
+        services: NamedDependency[ServiceContainer],
+        before: Before = None,
+        limit: Limit = 100,
+    ) -> Response[list[RunInfoResponse]]:
+        """List a world's own steps and runs, the newest first; `Link` leads to older ones."""
+        found = await services.world_service.find(world)
+        infos = await services.run_service.list_runs(found, before=before, limit=limit + 1)
+        page = [RunInfoResponse(**asdict(info)) for info in infos[:limit]]
+        if len(infos) <= limit:
+            return Response(page)
+        older = f"/worlds/{found.world_id}/runs"
+        return Response(page, headers=next_page(older, before=page[-1].run_id, limit=limit))
+
+    @get("/runs/{run_id:uuid}", summary="Read a run", responses=problems(404))
+    async def run(
+        self, run_id: FromPath[UUID], services: NamedDependency[ServiceContainer]
+    ) -> RunInfoResponse:
+        """Say how far a run is, or how it ended."""
+        return RunInfoResponse(**asdict(await services.run_service.find(run_id)))
+
+    @post("/runs/{run_id:uuid}/cancel", summary="Cancel a run", responses=problems(404, 409, 412, 413, 422))
+    async def cancel(
+        self,
+        run_id: FromPath[UUID],
+        submitter: NamedDependency[Submitter],
+        data: CancelBody = None,
+    ) -> Response[RunInfoResponse]:
+        """Let a run end behind the tick that is being computed (202), or at once where none is (200).
+
+        Cancelled again it answers as it stands. The ticks that are committed stay.
+        """
+        info = await submitter.services.run_service.cancel(
+            run_id,
+            reason=(data or CancelRequest()).reason,
+            command_id=submitter.conditions.command_id(f"{run_id}:cancel"),
+            expected_version=submitter.conditions.expected_version,
+        )
+        return Response(RunInfoResponse(**asdict(info)), status_code=200 if info.has_ended else 202)
+
+    @get("/runs/{run_id:uuid}/events", summary="Follow a run", responses=problems(404, 422))
+    async def events(
+        self,
+        run_id: FromPath[UUID],
+        services: NamedDependency[ServiceContainer],
+        last_event_id: LastEventId = None,
+    ) -> ServerSentEvent:
+        """Stream a run's progress as server-sent events, from its present state to its end.
+
+        Each has the ticks completed as its id and the run as its data. Its type is `progress`, and `ended`
+        for the last one; a stream without that was cut off by a server that stops, and can be taken up again.
+        """
+        after = _ticks_of(last_event_id)
+        await services.run_service.find(run_id)
+        return ServerSentEvent(_messages(services.run_service, run_id, after))
+
+
+async def _messages(runs: RunService, run_id: UUID, after: int) -> AsyncGenerator[ServerSentEventMessage]:
+    async for info in runs.follow(run_id, after=after):
+        yield ServerSentEventMessage(
+            data=RunInfoResponse(**asdict(info)).model_dump_json(),
+            event="ended" if info.has_ended else "progress",
+            id=info.ticks_completed,
+        )
+
+
+def _ticks_of(last_event_id: str | None) -> int:
+    if not last_event_id:
+        return -1
+    if last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 16:
+        return int(last_event_id)
+    msg = f"must be a number of ticks, not {last_event_id!r:.80}"
+    raise InvalidInputError(f"Last-Event-ID {msg}", faults=[FieldFault("Last-Event-ID", msg)])

@@ -1,0 +1,190 @@
+"""Runs as their rows say: found, listed, and those that somebody has to take up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from archetype.clock import is_alive, utc_now
+from archetype.errors import CorruptionError
+from archetype.store.log import LogRow, log_row
+from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
+
+__all__ = [
+    "Interrupted",
+    "RunInput",
+    "RunRow",
+    "RunTotals",
+    "RunView",
+    "find_run",
+    "find_view",
+    "interrupted",
+    "is_leased",
+    "list_views",
+    "run_input",
+    "run_totals",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as its row says; `from_tick` is the world's next tick when it was asked for.
+
+    `status` is waiting, running, stopped or cancelling, or how it ended: completed, failed or cancelled.
+    """
+
+    run_id: UUID
+    world_id: UUID
+    event_id: UUID
+    from_tick: int
+    ticks_requested: int
+    ticks_completed: int
+    commands_applied: int
+    status: str
+    error: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it has something to do that nothing but its turn, a crash or a stop keeps it from."""
+        return self.status in {"waiting", "running", "stopped"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with its world's name, and whether the world was removed."""
+
+    row: RunRow
+    world: str
+    is_world_removed: bool
+
+
+_RUN_COLUMNS = tuple(runs.columns)
+_VIEW = sa.select(
+    *_RUN_COLUMNS, worlds.c.name.label("world"), worlds.c.archived_at.is_not(None).label("is_removed")
+).join(worlds, worlds.c.world_id == runs.c.world_id)
+
+
+def _row(values: RowMapping) -> RunRow:
+    return RunRow(**{column.name: values[column.name] for column in _RUN_COLUMNS})
+
+
+def _view(values: RowMapping) -> RunView:
+    return RunView(_row(values), values["world"], bool(values["is_removed"]))
+
+
+def find_run(connection: Connection, world_id: UUID, event_id: UUID) -> RunRow | None:
+    """Return the run that a step or run command began."""
+    statement = sa.select(*_RUN_COLUMNS).where(runs.c.world_id == world_id, runs.c.event_id == event_id)
+    row = connection.execute(statement).mappings().one_or_none()
+    return _row(row) if row else None
+
+
+def find_view(connection: Connection, run_id: UUID) -> RunView | None:
+    """Return the run of that id."""
+    row = connection.execute(_VIEW.where(runs.c.run_id == run_id)).mappings().one_or_none()
+    return _view(row) if row else None
+
+
+def list_views(
+    connection: Connection, world_id: UUID, *, before: UUID | None = None, limit: int
+) -> list[RunView]:
+    """Return a world's own runs by id, the newest first, below `before`."""
+    statement = _VIEW.where(runs.c.world_id == world_id).order_by(runs.c.run_id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(runs.c.run_id < before)
+    return [_view(row) for row in connection.execute(statement).mappings()]
+
+
+def is_leased(owner: str | None, until: datetime | None, now: datetime) -> bool:
+    """Tell whether a process that may still live holds a world's lease."""
+    return owner is not None and until is not None and until > now and is_alive(owner)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A run that is not finished, with the command that asked for it."""
+
+    run: RunRow
+    command: LogRow
+
+
+def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
+    """Return the unfinished runs that this owner may take up, the oldest first, unchecked.
+
+    Those of worlds that live, and that no other living process holds; what it runs itself is among them.
+    """
+    statement = (
+        sa.select(
+            *(column.label(f"run_{column.name}") for column in _RUN_COLUMNS),
+            *events.columns,
+            worlds.c.lease_owner,
+            worlds.c.lease_until,
+        )
+        .join(worlds, worlds.c.world_id == runs.c.world_id)
+        .join(events, sa.and_(events.c.world_id == runs.c.world_id, events.c.event_id == runs.c.event_id))
+        .where(sa.text(f"runs.{UNFINISHED}"), worlds.c.archived_at.is_(None))
+        .order_by(runs.c.run_id)
+    )
+    found: list[Interrupted] = []
+    for row in connection.execute(statement):
+        if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, utc_now()):
+            values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}
+            found.append(Interrupted(RunRow(**values), log_row(row)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What the ticks of a run come to: commands that could not be applied, and the tick behind its last."""
+
+    rejected_count: int
+    next_tick: int
+
+
+def run_totals(connection: Connection, run: RunRow) -> RunTotals:
+    """Sum the ticks of a run up; others may lie between them."""
+    statement = sa.select(
+        sa.func.coalesce(sa.func.sum(ticks.c.rejected_count), 0),
+        sa.func.coalesce(sa.func.max(ticks.c.tick) + 1, run.from_tick),
+    ).where(ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
+    rejected_count, next_tick = connection.execute(statement).one()
+    return RunTotals(int(rejected_count), int(next_tick))
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """What a run gave each of its ticks, from the command that asked for it."""
+
+    command: LogRow
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The inputs by name."""
+        return self.command.payload["inputs"]
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether processors were told to debug."""
+        return self.command.payload["debug"]
+
+
+def run_input(connection: Connection, run_id: UUID) -> RunInput:
+    """Return what a run gave its ticks, unchecked; `CorruptionError` if its command is missing."""
+    statement = (
+        sa.select(*events.columns)
+        .join(runs, sa.and_(runs.c.world_id == events.c.world_id, runs.c.event_id == events.c.event_id))
+        .where(runs.c.run_id == run_id)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        msg = f"run {run_id} is missing, or the command that asked for it"
+        raise CorruptionError(msg, run_id=str(run_id))
+    return RunInput(log_row(row))
