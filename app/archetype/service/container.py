@@ -17,12 +17,14 @@ from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.executions import ExecutionService
 from archetype.service.labels import LabelService
+from archetype.service.live import LiveService
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
+from archetype.service.watch import Watch
 from archetype.service.worlds import WorldService
 from archetype.settings import Settings
 from archetype.store.database import Database
@@ -48,6 +50,8 @@ class ServiceContainer:
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
         self.entity_service = EntityService(self.database, self.world_service, self.state_service)
         self.ancestry_service = AncestryService(self.database, self.world_service)
+        self.watch = Watch.over(self.database)
+        self.live_service = LiveService(self.database, self.watch)
         pages = page_cache()
         self.diff_service = DiffService(self.database, self.world_service, self.state_service.state, pages)
         self.query_service = QueryService(self.database, self.world_service, self.state_service, pages)
@@ -74,8 +78,9 @@ class ServiceContainer:
             await upgrade(self.database)
 
     async def shutdown(self) -> None:
-        """Answer what queued, and end every connection."""
+        """Answer what queued, end live feeds, and end every connection."""
         self.simulation_service.stop()
+        await self.watch.close()
         await self.appender.close()
         await self.database.close()
 

@@ -29,7 +29,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that this release's code needs the database to be at."""
 
 metadata = sa.MetaData()
