@@ -22,11 +22,13 @@ from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
 from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
+from archetype.api.routes.events import EventRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.queries import QueryRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
+from archetype.api.streaming import EventStreams
 from archetype.api.submitting import Submitter
 from archetype.service.container import ServiceContainer, load_modules
 
@@ -44,9 +46,11 @@ DESCRIPTION = (
 def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> Litestar:
     """Make the application; its lifespan loads the modules, opens the container and shuts it down.
 
-    `app.state.stopping` is an event that ends open streams.
+    `app.state.stopping` is an event that ends open streams, `app.state.streams` knows how many there are.
     """
     metrics = Metrics(lambda: container.appender.queue_depth)
+    stopping = asyncio.Event()
+    streams = EventStreams(stopping)
 
     def submitter(key: IdempotencyKey = None, if_match: IfMatch = None) -> Submitter:
         return Submitter(container, metrics, Conditions(key, if_match))
@@ -67,16 +71,18 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             QueryRoutes,
             EntityRoutes,
             AncestryRoutes,
+            EventRoutes,
         ],
         lifespan=[lifespan],
         dependencies={
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),
             "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
+            "streams": Provide(lambda: streams, sync_to_thread=False, use_cache=True),
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
         request_max_body_size=JSON_BYTES_MAX,
-        state=State({"stopping": asyncio.Event()}),
+        state=State({"stopping": stopping, "streams": streams}),
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="archetype-log",

@@ -15,6 +15,7 @@ from archetype.cli import (
     command,
     db,
     entity,
+    follow,
     label,
     query,
     replay,
@@ -77,6 +78,7 @@ app.add_typer(entity.app, name="entity")
 app.add_typer(command.app, name="command")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
+follow.register(app)
 sql.register(app)
 verify.register(app)
 app.add_typer(db.app, name="db")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.feeds import FeedCalls
 from archetype.client.pasts import PastCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
@@ -24,7 +25,9 @@ TIMEOUT_S = 30.0
 RETRY_S = 10.0
 
 
-class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls):
+class ArchetypeClient(
+    WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls, FeedCalls
+):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
     `world` is a name or an id everywhere, and where a state is read, compared, forked or labelled also one

@@ -74,8 +74,7 @@ class Transport:
             request = self._http.build_request(
                 method,
                 path,
-                # No parameters must be None: an empty mapping would cut off those that the path has.
-                params={name: value for name, value in (params or {}).items() if value is not None} or None,
+                params=_given(params),
                 json=json,
                 content=content,
                 headers=headers,
@@ -84,7 +83,26 @@ class Transport:
         except (TypeError, ValueError) as error:
             msg = f"the request cannot be written as JSON: {error}"
             raise InvalidInputError(msg) from error
-        response = self._answer(request)
+        return self._accepted(self._answer(request))
+
+    def open(
+        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence_s: float
+    ) -> httpx.Response:
+        """Return an answer whose body is still to come, in parts with no more than `silence_s` between them.
+
+        The caller closes it. Raises as `send` does.
+        """
+        timeout = httpx.Timeout(self.timeout_s, read=silence_s)
+        request = self._http.build_request(
+            "GET", path, params=_given(params), headers=headers, timeout=timeout
+        )
+        return self._accepted(self._answer(request, is_stream=True))
+
+    def pause(self, turn: int) -> None:
+        """Wait before asking again, longer with each turn that was in vain, but never long."""
+        time.sleep(min(_FIRST_PAUSE_S * 2**turn, _LONGEST_PAUSE_S) * _spread())
+
+    def _accepted(self, response: httpx.Response) -> httpx.Response:
         if response.status_code >= httpx.codes.MULTIPLE_CHOICES:
             raise self._problem(response)
         return response
@@ -96,13 +114,15 @@ class Transport:
         except httpx.HTTPError:
             return None
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx.Request, *, is_stream: bool = False) -> httpx.Response:
         deadline = time.monotonic() + self._retry_s
         pause_s = _FIRST_PAUSE_S
         while True:
             asked_pause_s = None
             try:
-                response = self._http.send(request)
+                response = self._http.send(request, stream=is_stream)
+                if response.is_error:
+                    response.read()
             except httpx.HTTPError as error:
                 failure, may_retry = self._unanswered(error), self._may_come_back(error)
             else:
@@ -112,8 +132,7 @@ class Transport:
                 failure = self._problem(response)
                 may_retry = not isinstance(failure, SchemaOutdatedError)
                 asked_pause_s = _retry_after_s(response)
-            # Many clients that were refused together must not return together.
-            wait_s = asked_pause_s if asked_pause_s is not None else pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+            wait_s = asked_pause_s if asked_pause_s is not None else pause_s * _spread()
             if not may_retry or time.monotonic() + wait_s > deadline:
                 raise failure
             time.sleep(wait_s)
@@ -147,6 +166,16 @@ class Transport:
         if (pause_s := _retry_after_s(response)) is not None:
             error.details.setdefault("retry_after_s", pause_s)
         return error
+
+
+def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the parameters that are not None, or None: an empty mapping would cut off those of the path."""
+    return {name: value for name, value in (params or {}).items() if value is not None} or None
+
+
+def _spread() -> float:
+    """Draw what a pause is multiplied by: clients that were refused together must not return together."""
+    return random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _checked(base_url: str) -> httpx.URL:

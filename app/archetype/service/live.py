@@ -18,7 +18,7 @@ from archetype.service.watch import Bell, Watch
 from archetype.store.database import Database
 from archetype.store.feed import EVERY_EVENT, EventFilter, EventRow, Place, page_after, place_at
 
-__all__ = ["Event", "EventKind", "Feed", "LiveService", "event_filter"]
+__all__ = ["POSITION_MAX", "Event", "EventKind", "Feed", "LiveService", "event_filter"]
 
 POSITION_MAX = 2**63 - 1
 
@@ -82,22 +82,23 @@ class Feed:
         self._wanted = wanted
         self.place = place
         self.is_at_end = False
-        self._is_final = False
+        self.is_final = False
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come: the world was removed and all was read, or the services end."""
-        return self._is_final or self._bell.is_closed
+        """Whether no more will come of it: the world was removed and all was read, or the services end."""
+        return self.is_final or self._bell.is_closed
 
     async def read(self) -> list[Event]:
         """Return the next events in the order of their positions; none where there are none at present.
 
-        Then `is_at_end` says whether the log held no more. Raises `CorruptionError` where a row is missing.
+        `is_at_end` then says whether the log held no more, and `is_final` whether it never will, since the
+        world was removed. Raises `CorruptionError` where a row is missing.
         """
         self._bell.silence()
         page = await self._database.read(lambda connection: page_after(connection, self.place, self._wanted))
         self.place = page.place
-        self.is_at_end, self._is_final = page.is_last, page.is_final
+        self.is_at_end, self.is_final = page.is_last, page.is_final
         if not page.is_last or page.is_final:
             self._bell.ring()
         return [Event.of(row) for row in page.rows]
