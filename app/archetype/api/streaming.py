@@ -44,20 +44,20 @@ class EventStreams:
         self._sleep = sleep
         self.open_count = 0
 
-    async def answer(self, opening: Awaitable[Feed], location: str, *, follow: bool) -> Response[Any]:
+    async def answer(
+        self, opening: Callable[[], Awaitable[Feed]], location: str, *, follow: bool
+    ) -> Response[Any]:
         """Open a feed and stream it; 204 tells a reader not to come back, since nothing more will come.
 
         Raises `OverloadedError` when too many streams are open, and what opening raises.
         """
         if self.open_count >= self._streams_max:
-            if asyncio.iscoroutine(opening):
-                opening.close()
             msg = f"{self.open_count} streams are open already; try again in {_RETRY_AFTER_S:g} seconds"
             raise OverloadedError(msg, retry_after_s=_RETRY_AFTER_S, open_count=self.open_count)
         self.open_count += 1
         feed: Feed | None = None
         try:
-            feed = await opening
+            feed = await opening()
             first = await feed.read()
         except BaseException:
             self._end(feed)
@@ -143,7 +143,7 @@ class _Ending:
 
 
 def event_blocks(events: list[Event]) -> bytes:
-    """Spell events as blocks: `id` is the position, `event` the type, `data` the event as JSON in one line."""
+    """Spell events as blocks: `id` is the position, `event` the type, `data` the event in a line of JSON."""
     return b"".join(
         f"id: {event.position}\nevent: {event.type}\ndata: ".encode()
         + EventResponse.of(event).model_dump_json().encode()
@@ -153,5 +153,5 @@ def event_blocks(events: list[Event]) -> bytes:
 
 
 def _place(position: int) -> bytes:
-    """Spell a place: no event, since it has no data, but where a reader goes on who was cut off."""
+    """Spell a place: no event, since it has no data, but where a reader who was cut off goes on."""
     return f"id: {position}\n\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get
@@ -38,7 +39,9 @@ LastEventId = Annotated[
 Follow = Annotated[
     bool, QueryParameter(description="Wait for what comes; else the stream ends at the log's end.")
 ]
-Kinds = Annotated[str | None, QueryParameter(min_length=1, description="Only events of these kinds: `fact`.")]
+Kinds = Annotated[
+    str | None, QueryParameter(min_length=1, description="Only these kinds of events: `command,fact`.")
+]
 Types = Annotated[
     str | None,
     QueryParameter(min_length=1, description="Only events of these types: `spawn,tick_committed`."),
@@ -47,8 +50,8 @@ Types = Annotated[
 _STREAM = {
     200: ResponseSpec(
         EventResponse,
-        description="Blocks of `id` (the position), `event` (the type) and `data` (this object in one line). A "
-        "block of an `id` alone is where a reader goes on; a line that begins with a colon is a heartbeat.",
+        description="Blocks of `id` (the position), `event` (the type) and `data` (this object in a line). "
+        "A block of an `id` alone is where a reader goes on; a line that begins with a colon is a heartbeat.",
         media_type=EVENT_STREAM,
         generate_examples=False,
     ),
@@ -93,7 +96,7 @@ class EventRoutes(Controller):
         follow: Follow = True,
     ) -> Response[Any]:
         """Stream the events of all worlds in the order of their positions, each once."""
-        opening = services.live_service.feed(place, None, wanted)
+        opening = partial(services.live_service.feed, place, None, wanted)
         return await streams.answer(opening, "/events", follow=follow)
 
     @get("/worlds/{world:str}/events", summary="Follow a world", responses=problems(404, 422, 429) | _STREAM)
@@ -112,5 +115,5 @@ class EventRoutes(Controller):
         It ends behind the last event of a world that is removed; by its id such a world can still be read.
         """
         found = await services.world_service.peek(world) or await services.world_service.find(world)
-        opening = services.live_service.feed(place, found.world_id, wanted)
+        opening = partial(services.live_service.feed, place, found.world_id, wanted)
         return await streams.answer(opening, f"/worlds/{found.world_id}/events", follow=follow)
