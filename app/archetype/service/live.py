@@ -96,7 +96,9 @@ class Feed:
         world was removed. Raises `CorruptionError` where a row is missing.
         """
         self._bell.silence()
-        page = await self._database.read(lambda connection: page_after(connection, self.place, self._wanted))
+        page = await self._database.read_to_end(
+            lambda connection: page_after(connection, self.place, self._wanted)
+        )
         self.place = page.place
         self.is_at_end, self.is_final = page.is_last, page.is_final
         if not page.is_last or page.is_final:
@@ -132,7 +134,7 @@ class LiveService:
             raise InvalidInputError(f"after {msg}", faults=[FieldFault("after", msg)])
         bell = self._watch.join(world_id)
         try:
-            place = await self._database.read(lambda connection: place_at(connection, after, world_id))
+            place = await self._database.read_to_end(lambda connection: place_at(connection, after, world_id))
         except BaseException:
             bell.close()
             raise

@@ -124,7 +124,7 @@ class Watch:
     async def _look(self) -> None:
         """Read how far the log has come and wake whom it concerns, then wait for a reason to look again."""
         self._reason.clear()
-        moved = await self._database.read(lambda connection: moved_since(connection, self._position))
+        moved = await self._database.read_to_end(lambda connection: moved_since(connection, self._position))
         self._position = moved.position
         self._ring(moved.world_ids)
         await self._reason.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -75,6 +75,13 @@ class Database:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
         async with _translated(self.name), self._reader().connect() as connection:
             return await connection.run_sync(use)
+
+    async def read_to_end(self, use: Mapper[T]) -> T:
+        """Run a read that is not broken off when its caller is, for callers that come and go.
+
+        A connection that is being made, or is in use, would otherwise be lost to the pool.
+        """
+        return await _to_end(self.read(use))
 
     @asynccontextmanager
     async def reading(self, *, is_lenient: bool = False) -> AsyncGenerator[Reading]:
@@ -152,7 +159,7 @@ class Database:
     async def held(self) -> AsyncGenerator[Any]:
         """Lend the driver's own connection, outside any transaction; it is thrown away behind its use."""
         async with self.translating():
-            connection = await self._open().connect()
+            connection = await _to_end(self._open().connect(), undone=AsyncConnection.close)
             try:
                 yield (await connection.get_raw_connection()).driver_connection
             finally:
@@ -349,6 +356,18 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
     event.listen(engine, "begin", begin)
+
+
+async def _to_end(work: Awaitable[T], *, undone: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
+    """Await something to its end, also when the caller is cancelled meanwhile; then it is `undone`."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        if future.exception() is None and undone is not None:
+            await undone(future.result())
+        raise
 
 
 @asynccontextmanager
