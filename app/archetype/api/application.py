@@ -22,6 +22,7 @@ from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
 from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
+from archetype.api.routes.events import EventRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
@@ -30,6 +31,7 @@ from archetype.api.routes.runs import RunRoutes
 from archetype.api.routes.simulation import SimulationRoutes
 from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
+from archetype.api.streaming import EventStreams
 from archetype.api.submitting import Submitter
 from archetype.service.container import ServiceContainer, load_modules
 
@@ -49,9 +51,11 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
 
     While it lives it takes up the runs that were cut short, its own of before and those of others.
 
-    `app.state.stopping` is an event that ends open streams.
+    `app.state.stopping` is an event that ends open streams, `app.state.streams` knows how many there are.
     """
     metrics = Metrics(lambda: container.appender.queue_depth)
+    stopping = asyncio.Event()
+    streams = EventStreams(stopping)
 
     def submitter(key: IdempotencyKey = None, if_match: IfMatch = None) -> Submitter:
         return Submitter(container, metrics, Conditions(key, if_match))
@@ -76,16 +80,18 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             QueryRoutes,
             EntityRoutes,
             AncestryRoutes,
+            EventRoutes,
         ],
         lifespan=[lifespan],
         dependencies={
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),
             "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
+            "streams": Provide(lambda: streams, sync_to_thread=False, use_cache=True),
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
         request_max_body_size=JSON_BYTES_MAX,
-        state=State({"stopping": asyncio.Event()}),
+        state=State({"stopping": stopping, "streams": streams}),
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="archetype-log",

@@ -14,8 +14,10 @@ from archetype.cli.arguments import (
     complete_reference,
     complete_world,
 )
+from archetype.cli.follow import AfterOption, FollowOption, print_events
 from archetype.cli.output import Format
 from archetype.cli.session import Session, with_session
+from archetype.errors import FieldFault, InvalidInputError
 
 if TYPE_CHECKING:
     from archetype.client.past_answers import DifferingCommands, TreeNode, WorldDiff
@@ -81,8 +83,19 @@ def log(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many ticks.")] = 20,
     from_tick: FromOption = None,
     to_tick: ToOption = None,
+    follow: FollowOption = False,
+    after: AfterOption = None,
 ) -> None:
-    """Show the committed ticks of a world's whole past, the newest first."""
+    """Show the committed ticks of a world's whole past, the newest first.
+
+    With --follow, print instead the events of its own log as they come, from now on or behind a position.
+    """
+    if follow:
+        print_events(session, session.client.events(world, after))
+        return
+    if after is not None:
+        msg = "goes with --follow: ticks are chosen by --from and --to"
+        raise InvalidInputError(f"--after {msg}", faults=[FieldFault("--after", msg)])
     entries = _newest(session, world, limit, from_tick, to_tick)
     if session.output.form is Format.TABLE:
         entries = (each | {"commit_hash": each["commit_hash"][:_SHORT]} for each in entries)

@@ -15,6 +15,7 @@ from archetype.cli import (
     command,
     db,
     entity,
+    follow,
     label,
     message,
     query,
@@ -83,6 +84,7 @@ app.add_typer(message.app, name="message")
 app.add_typer(resource.app, name="resource")
 catalog.register(app)
 app.add_typer(catalog.app, name="processor")
+follow.register(app)
 sql.register(app)
 verify.register(app)
 app.add_typer(db.app, name="db")

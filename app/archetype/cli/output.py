@@ -54,6 +54,21 @@ class Output:
         else:
             self._table(listed, self._names(listed, shown))
 
+    def lines(self, rows: Iterable[Row], *, shown: Sequence[str]) -> None:
+        """Write each row in a line of its own as it comes: as JSON, or its columns, by default `shown`."""
+        names = self.columns or tuple(shown)
+        if self.form is Format.CSV and self.has_header:
+            self._csv([], names)
+        for each in rows:
+            row = self._selected(each)
+            if self.form in {Format.JSON, Format.NDJSON}:
+                self._line(_dumps(row))
+            elif self.form is Format.CSV:
+                csv.writer(self._stream(), lineterminator="\n").writerow(_cell(row[name]) for name in names)
+            else:
+                self._line("  ".join(_printable(_cell(row[name])) for name in names))
+            self._stream().flush()
+
     def record(self, row: Row) -> None:
         """Write one thing: a table of its own shows a line for each of its fields."""
         if self.form is Format.JSON:

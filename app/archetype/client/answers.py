@@ -12,6 +12,7 @@ __all__ = [
     "ComponentType",
     "Counts",
     "EntityState",
+    "Event",
     "HistoryEntry",
     "Label",
     "Message",
@@ -131,6 +132,25 @@ class Message(TypedDict):
     actor_id: str | None
     status: str
     reason: str | None
+
+
+class Event(TypedDict):
+    """A row of the log: a command that was accepted, or a fact that the engine recorded; `kind` says which.
+
+    `command_id` is the command's, or that of the command which caused a fact, if one did.
+    """
+
+    position: int
+    world_id: str
+    version: int
+    kind: str
+    type: str
+    tick: int
+    command_id: str | None
+    actor_id: str | None
+    payload: dict[str, Any]
+    batch_size_bytes: int | None
+    recorded_at: str
 
 
 class Pending(TypedDict):

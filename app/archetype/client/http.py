@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.feeds import FeedCalls
 from archetype.client.messages import MessageCalls
 from archetype.client.pasts import PastCalls
 from archetype.client.resources import ResourceCalls
@@ -37,6 +38,7 @@ class ArchetypeClient(
     EntityCalls,
     PastCalls,
     SchedulingCalls,
+    FeedCalls,
 ):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 

@@ -7,12 +7,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing
 from typing import Any
 
 import httpx
 
 from archetype.client.problems import error_from_problem
+from archetype.client.sse import server_events
 from archetype.errors import ArchetypeError, InvalidInputError, SchemaOutdatedError, UnavailableError
 
 __all__ = ["Transport"]
@@ -75,8 +76,7 @@ class Transport:
             request = self._http.build_request(
                 method,
                 path,
-                # No parameters must be None: an empty mapping would cut off those that the path has.
-                params={name: value for name, value in (params or {}).items() if value is not None} or None,
+                params=_given(params),
                 json=json,
                 content=content,
                 headers=headers,
@@ -85,7 +85,26 @@ class Transport:
         except (TypeError, ValueError) as error:
             msg = f"the request cannot be written as JSON: {error}"
             raise InvalidInputError(msg) from error
-        response = self._answer(request)
+        return self._accepted(self._answer(request))
+
+    def open(
+        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence_s: float
+    ) -> httpx.Response:
+        """Return an answer whose body is still to come, in parts with no more than `silence_s` between them.
+
+        The caller closes it. Raises as `send` does.
+        """
+        timeout = httpx.Timeout(self.timeout_s, read=silence_s)
+        request = self._http.build_request(
+            "GET", path, params=_given(params), headers=headers, timeout=timeout
+        )
+        return self._accepted(self._answer(request, is_stream=True))
+
+    def pause(self, turn: int) -> None:
+        """Wait before asking again, longer with each turn that was in vain, but never long."""
+        time.sleep(min(_FIRST_PAUSE_S * 2**turn, _LONGEST_PAUSE_S) * _spread())
+
+    def _accepted(self, response: httpx.Response) -> httpx.Response:
         if response.status_code >= httpx.codes.MULTIPLE_CHOICES:
             raise self._problem(response)
         return response
@@ -98,15 +117,10 @@ class Transport:
         timeout = httpx.Timeout(self.timeout_s, read=None)
         accept = {"Accept": "text/event-stream"} | dict(headers or {})
         request = self._http.build_request("GET", path, headers=accept, timeout=timeout)
-        response = self._answer(request, is_stream=True)
-        try:
-            if response.status_code >= httpx.codes.MULTIPLE_CHOICES:
-                response.read()
-                raise self._problem(response)
-            with suppress(httpx.TransportError):
-                yield from _events(response.iter_lines())
-        finally:
-            response.close()
+        with closing(self._accepted(self._answer(request, is_stream=True))) as response:
+            for event in server_events(response):
+                if event.data is not None:
+                    yield event.type, event.data
 
     def probe(self, path: str) -> int | None:
         """Ask once, without a second try; return the status, or None where nobody answers."""
@@ -122,19 +136,18 @@ class Transport:
             asked_pause_s = None
             try:
                 response = self._http.send(request, stream=is_stream)
+                if response.is_error:
+                    response.read()
             except httpx.HTTPError as error:
                 failure, may_retry = self._unanswered(error), self._may_come_back(error)
             else:
                 self._has_answered = True
                 if response.status_code not in _BUSY_STATUSES and "Retry-After" not in response.headers:
                     return response
-                if is_stream:
-                    response.read()
                 failure = self._problem(response)
                 may_retry = not isinstance(failure, SchemaOutdatedError)
                 asked_pause_s = _retry_after_s(response)
-            # Many clients that were refused together must not return together.
-            wait_s = asked_pause_s if asked_pause_s is not None else pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+            wait_s = asked_pause_s if asked_pause_s is not None else pause_s * _spread()
             if not may_retry or time.monotonic() + wait_s > deadline:
                 raise failure
             time.sleep(wait_s)
@@ -170,20 +183,14 @@ class Transport:
         return error
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Read server-sent events: a blank line ends each, one that is cut off is none."""
-    kind, data = "message", list[str]()
-    for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if not line:
-            if data:
-                yield kind, "\n".join(data)
-            kind, data = "message", []
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            data.append(value)
+def _given(params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the parameters that are not None, or None: an empty mapping would cut off those of the path."""
+    return {name: value for name, value in (params or {}).items() if value is not None} or None
+
+
+def _spread() -> float:
+    """Draw what a pause is multiplied by: clients that were refused together must not return together."""
+    return random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _checked(base_url: str) -> httpx.URL:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from archetype.runtime.handle import WorldHandle
 from archetype.service.executions import TickExecutions
 from archetype.service.filters import history_filter
 from archetype.service.labels import Label
+from archetype.service.live import Event, event_filter
 from archetype.service.plans import WorldPlan
 from archetype.service.queries import EntityState, WorldSnapshot
 from archetype.service.ranges import committed_range
@@ -124,3 +126,22 @@ class Reading(WorldHandle):
         services = await self._activate()
         entries = await services.command_service.history(self.world_id, limit=limit, wanted=wanted)
         return [entry.command for entry in entries]
+
+    async def events(
+        self,
+        after: int | None = None,
+        *,
+        kinds: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+    ) -> AsyncGenerator[Event]:
+        """Go through the events of the world's own log behind a position, and wait for those that come.
+
+        They come in the order of their positions, each once, whichever process it was that wrote; without a
+        position, from the first `await` on. Only those of these kinds (command, fact) and types. It ends when
+        the world is removed, and with the runtime.
+        """
+        wanted = event_filter(kinds, types)
+        services = await self._activate()
+        async with aclosing(services.live_service.events(after, self.world_id, wanted)) as events:
+            async for event in events:
+                yield event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncGenerator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -92,6 +93,8 @@ class SyncRuntimeWorld:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._world, name)
+        if inspect.isasyncgenfunction(value):
+            return lambda *args, **kwargs: self._each(value(*args, **kwargs))
         if not inspect.iscoroutinefunction(value):
             return (
                 self._wrapped(value) if not callable(value) else lambda *a, **k: self._wrapped(value(*a, **k))
@@ -102,6 +105,14 @@ class SyncRuntimeWorld:
             return self._wrapped(self._runner.run(value(*map(self._plain, args), **plain)))
 
         return run
+
+    def _each(self, values: AsyncGenerator[Any]) -> Iterator[Any]:
+        """Go through what comes one by one; the loop runs only while the next one is waited for."""
+        try:
+            while (value := self._runner.run(anext(values, values))) is not values:
+                yield value
+        finally:
+            self._runner.run(values.aclose())
 
     def __dir__(self) -> list[str]:
         return dir(self._world)

@@ -17,6 +17,7 @@ from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.executions import ExecutionService
 from archetype.service.labels import LabelService
+from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
@@ -25,6 +26,7 @@ from archetype.service.retention import RetentionService
 from archetype.service.run_service import RunService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
+from archetype.service.watch import Watch
 from archetype.service.worlds import WorldService
 from archetype.settings import Settings
 from archetype.store.database import Database
@@ -52,6 +54,8 @@ class ServiceContainer:
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
         self.entity_service = EntityService(self.database, self.world_service, self.state_service)
         self.ancestry_service = AncestryService(self.database, self.world_service)
+        self.watch = Watch.over(self.database)
+        self.live_service = LiveService(self.database, self.watch)
         pages = page_cache()
         self.diff_service = DiffService(self.database, self.world_service, self.state_service.state, pages)
         self.query_service = QueryService(self.database, self.world_service, self.state_service, pages)
@@ -78,9 +82,10 @@ class ServiceContainer:
             await upgrade(self.database)
 
     async def shutdown(self) -> None:
-        """Let runs end behind their ticks, answer what queued, and end every connection."""
+        """Let runs end behind their ticks, answer what queued, end live feeds, and end every connection."""
         self.simulation_service.stop()
         await self.run_service.close()
+        await self.watch.close()
         await self.appender.close()
         await self.database.close()
 

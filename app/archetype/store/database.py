@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +64,7 @@ class Database:
         self._writer: _SqliteWriter | None = None
         self._held: AsyncConnection | None = None
         self._calling = asyncio.Lock()
+        self._on_write: list[Callable[[], None]] = []
 
     @property
     def name(self) -> str:
@@ -74,6 +75,13 @@ class Database:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
         async with _translated(self.name), self._reader().connect() as connection:
             return await connection.run_sync(use)
+
+    async def read_to_end(self, use: Mapper[T]) -> T:
+        """Run a read that is not broken off when its caller is, for callers that come and go.
+
+        A connection that is being made, or is in use, would otherwise be lost to the pool.
+        """
+        return await _to_end(self.read(use))
 
     @asynccontextmanager
     async def reading(self, *, is_lenient: bool = False) -> AsyncGenerator[Reading]:
@@ -93,13 +101,30 @@ class Database:
             finally:
                 driver.text_factory = str
 
+    def on_write(self, written: Callable[[], None]) -> None:
+        """Have `written` called whenever a write of this process has ended, also one that came to nothing."""
+        self._on_write.append(written)
+
+    @contextmanager
+    def _announced(self) -> Generator[None]:
+        # Whoever is cancelled may have written all the same.
+        try:
+            yield
+        finally:
+            for written in self._on_write:
+                written()
+
     async def write(self, use: Mapper[T]) -> T:
         """Run a write as one transaction: all of it is durable when this returns, or none of it happened."""
         async with _translated(self.name):
-            if self.is_sqlite:
-                return await self._sqlite_writer().run(use)
-            async with self._open().begin() as connection:
-                return await connection.run_sync(use)
+            with self._announced():
+                return await self._write(use)
+
+    async def _write(self, use: Mapper[T]) -> T:
+        if self.is_sqlite:
+            return await self._sqlite_writer().run(use)
+        async with self._open().begin() as connection:
+            return await connection.run_sync(use)
 
     async def call(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one PostgreSQL statement that is a transaction by itself, in one round trip.
@@ -107,11 +132,15 @@ class Database:
         The statement must bear being run twice: after a lost connection it is tried once more.
         """
         async with _translated(self.name), self._calling:
-            try:
-                return await (await self._caller()).fetch(statement, *parameters)
-            except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
-                await self._drop_caller()
-                return await (await self._caller()).fetch(statement, *parameters)
+            with self._announced():
+                return await self._call(statement, parameters)
+
+    async def _call(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        try:
+            return await (await self._caller()).fetch(statement, *parameters)
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+            await self._drop_caller()
+            return await (await self._caller()).fetch(statement, *parameters)
 
     async def _caller(self) -> Any:
         """Return the driver's own connection that is kept for calls: no pool, no ping, no BEGIN."""
@@ -125,6 +154,21 @@ class Database:
         if held is not None:
             await held.invalidate()
             await held.close()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[Any]:
+        """Lend the driver's own connection, outside any transaction; it is thrown away behind its use."""
+        async with self.translating():
+            connection = await _to_end(self._open().connect(), undone=AsyncConnection.close)
+            try:
+                yield (await connection.get_raw_connection()).driver_connection
+            finally:
+                await connection.invalidate()
+                await connection.close()
+
+    def translating(self) -> AbstractAsyncContextManager[None]:
+        """Let only errors of our own kind out of what uses a driver's connection."""
+        return _translated(self.name)
 
     async def migrate(self, run: Callable[[Connection], None]) -> None:
         """Run schema changes as one transaction that no other migration can overlap."""
@@ -191,7 +235,7 @@ class Database:
         engine = create_async_engine(
             self.url,
             pool_size=_READERS,
-            max_overflow=0,
+            max_overflow=1,  # for the one that a watch holds
             connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "isolation_level": None},
         )
         _on_connect(engine.sync_engine, f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}", "PRAGMA query_only = ON")
@@ -312,6 +356,18 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
     event.listen(engine, "begin", begin)
+
+
+async def _to_end(work: Awaitable[T], *, undone: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
+    """Await something to its end, also when the caller is cancelled meanwhile; then it is `undone`."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        if future.exception() is None and undone is not None:
+            await undone(future.result())
+        raise
 
 
 @asynccontextmanager
