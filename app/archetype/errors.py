@@ -5,6 +5,7 @@
     │   ├── ComponentError         a component class, type name or component value
     │   └── PayloadError           a command's payload; carries the path of each bad field
     ├── NotFoundError              something that was named does not exist
+    │   ├── IdentityNotFoundError  no such actor or key
     │   ├── WorldNotFoundError
     │   ├── EntityNotFoundError
     │   ├── LabelNotFoundError
@@ -16,7 +17,8 @@
     │   ├── VersionConflictError   the world moved on; carries both versions
     │   ├── WorldArchivedError
     │   └── WorldBusyError         another server runs this world just now
-    ├── PermissionDeniedError
+    ├── AuthenticationError        nobody knows who asks: no API key, or one that does not hold
+    ├── PermissionDeniedError      known, and not permitted; says nothing of what is there
     ├── LimitExceededError         larger than a documented limit
     ├── OverloadedError            try again later; carries retry_after_s
     ├── TickFailedError            a tick could not be computed; its inputs stay sealed
@@ -42,6 +44,7 @@ from typing import Any, ClassVar
 __all__ = [
     "AccessViolationError",
     "ArchetypeError",
+    "AuthenticationError",
     "CodeChangedError",
     "CodeNotLoadedError",
     "CommandConflictError",
@@ -51,6 +54,7 @@ __all__ = [
     "DivergenceError",
     "EntityNotFoundError",
     "FieldFault",
+    "IdentityNotFoundError",
     "InvalidInputError",
     "LabelNotFoundError",
     "LabelTakenError",
@@ -120,6 +124,12 @@ class NotFoundError(ArchetypeError):
     code = "not_found"
 
 
+class IdentityNotFoundError(NotFoundError):
+    """No actor has this name, or no key this id; details: name or key_id."""
+
+    code = "identity_not_found"
+
+
 class WorldNotFoundError(NotFoundError):
     """No live world has this name or id."""
 
@@ -186,8 +196,14 @@ class WorldBusyError(StateConflictError):
     code = "world_busy"
 
 
+class AuthenticationError(ArchetypeError):
+    """No API key was given, or one that is unknown, expired or revoked; the message never holds the key."""
+
+    code = "unauthenticated"
+
+
 class PermissionDeniedError(ArchetypeError):
-    """The actor may not do this."""
+    """The actor may not do this; details: action. Whether what was named exists is not said."""
 
     code = "permission_denied"
 

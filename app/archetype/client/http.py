@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.identities import IdentityCalls
 from archetype.client.pasts import PastCalls
 from archetype.client.scheduling import SchedulingCalls
 from archetype.client.states import StateCalls
@@ -24,7 +25,9 @@ TIMEOUT_S = 30.0
 RETRY_S = 10.0
 
 
-class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls):
+class ArchetypeClient(
+    WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCalls, SchedulingCalls, IdentityCalls
+):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
     `world` is a name or an id everywhere, and where a state is read, compared, forked or labelled also one
@@ -34,7 +37,8 @@ class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCal
 
     Each changing call carries an Idempotency-Key of its own, so a retry after a broken connection, or after
     the server asked to wait, happens once; retries end after `retry_s` seconds. Steps, runs and replays are
-    waited for as long as they take, any other answer `timeout_s` seconds.
+    waited for as long as they take, any other answer `timeout_s` seconds. `api_key`, by default that of
+    ARCHETYPE_API_KEY, goes to this server alone.
     """
 
     def __init__(
@@ -43,10 +47,19 @@ class ArchetypeClient(WorldCalls, CommandCalls, StateCalls, EntityCalls, PastCal
         timeout_s: float = TIMEOUT_S,
         *,
         retry_s: float = RETRY_S,
+        api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url = base_url or Settings.from_environment().server_url
-        super().__init__(Transport(url, timeout_s=timeout_s, retry_s=retry_s, transport=transport))
+        settings = Settings.from_environment()
+        super().__init__(
+            Transport(
+                base_url or settings.server_url,
+                timeout_s=timeout_s,
+                retry_s=retry_s,
+                api_key=api_key or settings.api_key,
+                transport=transport,
+            )
+        )
 
     @property
     def url(self) -> str:

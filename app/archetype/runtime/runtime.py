@@ -10,7 +10,8 @@ from typing import Any, Self
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.log.payloads import Snapshots
-from archetype.runtime.actor import ActorCtx
+from archetype.log.permissions import Access
+from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
 from archetype.service.ancestry import TreeNode
@@ -35,7 +36,9 @@ class ArchetypeRuntime:
     """Worlds in one database, for scripts.
 
     The database is `database_url`, else ARCHETYPE_DATABASE_URL, else `./archetype.db`; an empty SQLite file
-    gets its schema by itself. Use it as an async context manager, or call `shutdown` at the end;
+    gets its schema by itself. With an `actor_ctx` all is done as that actor, as far as its roles permit it;
+    else as an administrator whom the log does not name. Use it as an async context manager, or call
+    `shutdown` at the end;
     `ArchetypeRuntime.sync()` is the same for code without async.
     """
 
@@ -83,7 +86,7 @@ class ArchetypeRuntime:
 
         A removed world is left out unless one that lives comes of it, or `with_archived`.
         """
-        services = await self.services()
+        services = await self._permitted(Access.LIST_WORLDS)
         return await services.ancestry_service.tree(with_archived=with_archived)
 
     async def verify(self, world: str | None = None, *, expect: str | None = None) -> VerifyReport:
@@ -92,13 +95,18 @@ class ArchetypeRuntime:
         `world` is a reference as `demo` or `demo@120`; `expect` is that commit's hash in hex, kept elsewhere.
         Faults are reported, not raised; a reference that names nothing raises.
         """
-        services = await self.services()
+        services = await self._permitted(Access.VERIFY)
         return await verify(services.database, world, expect=expect)
 
     async def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
         """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them."""
-        retention = (await self.services()).retention_service
+        retention = (await self._permitted(Access.COLLECT_GARBAGE)).retention_service
         return await (retention.garbage() if dry_run else retention.collect_garbage())
+
+    async def _permitted(self, action: Access) -> ServiceContainer:
+        services = await self.services()
+        await services.gate.require(principal_of(self._actor), action)
+        return services
 
     async def services(self) -> ServiceContainer:
         """Return the services, opened; scripts seldom need them."""

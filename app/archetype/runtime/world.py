@@ -35,7 +35,10 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
     """
 
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
-        """Return a handle on the same world whose commands are this actor's."""
+        """Return a handle on the same world whose commands are this actor's, as far as its roles permit them.
+
+        What they do not permit raises `PermissionDeniedError`, and nothing is written.
+        """
         return RuntimeWorld(
             self._runtime,
             self._name,
@@ -53,7 +56,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
 
         Its class and constructor arguments are recorded, so that any process that loads the class can run it.
         """
-        services = await self._activate()
+        services = await self._activate(CommandType.ADD_PROCESSOR)
         services.simulation_service.pool.bind(self.world_id, processor)
         record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
@@ -72,7 +75,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
             "processor": processor if isinstance(processor, str) else processor.processor_name()
         }
         if isinstance(processor, Processor):
-            services = await self._activate()
+            services = await self._activate(CommandType.REPLACE_PROCESSOR)
             services.simulation_service.pool.bind(self.world_id, processor)
             record = ProcessorRecord.of(processor)
             payload |= {"parameters": record.parameters, "priority": record.priority}
@@ -106,7 +109,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
     async def _run(
         self, kind: CommandType, steps: int, *, debug: bool, config: RunConfig | None, inputs: dict[str, Any]
     ) -> RunResult:
-        services = await self._activate()
+        services = await self._activate(kind)
         described = {"suite", "trial", "metadata"}
         request = RunRequest(
             steps=steps,
@@ -158,7 +161,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
         *,
         include_pending: bool,
     ) -> list[RuntimeWorld]:
-        services = await self._activate()
+        services = await self._activate(CommandType.FORK_WORLD)
         if tick == -1:
             row, at = await self._row(services), -1
         else:
@@ -183,13 +186,13 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
 
     async def label(self, name: str, tick: int | str | None = None) -> Label:
         """Name a committed tick, by default the last one; forks that share it inherit the name."""
-        services = await self._activate()
+        services = await self._activate(CommandType.ADD_LABEL)
         row, at = await self._at(services, tick)
         return await services.label_service.add(row, name, at, actor_id=self._actor_id)
 
     async def unlabel(self, name: str) -> None:
         """Take a tick's name away; one that is inherited is its ancestor's to remove."""
-        services = await self._activate()
+        services = await self._activate(CommandType.REMOVE_LABEL)
         await services.label_service.remove(await self._row(services), name, actor_id=self._actor_id)
 
     async def configure(
@@ -199,7 +202,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
 
         What is left out stays; see `ArchetypeRuntime.world`.
         """
-        services = await self._activate()
+        services = await self._activate(CommandType.CONFIGURE_WORLD)
         row = await self._row(services)
         change: dict[str, Any] = {} if snapshots is None else {"snapshots": snapshots}
         if scheduler is not None:
@@ -224,7 +227,7 @@ class RuntimeWorld(EntityVerbs, Reading, Pasts, Upkeep):
 
     async def destroy(self, *, reason: str | None = None) -> None:
         """Archive the world: it takes no more commands, its history stays, its name is free."""
-        services = await self._activate()
+        services = await self._activate(CommandType.DESTROY_WORLD)
         row = await self._row(services)
         await services.world_service.remove_world(row, reason=reason, actor_id=self._actor_id)
 

@@ -9,9 +9,13 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, PathParameter
 
+from archetype.api.gate import needs
 from archetype.api.problems import problems
-from archetype.api.requests import Conditions, IdempotencyKey, WorldReference
+from archetype.api.requests import WorldReference
 from archetype.api.schemas.labels import LabelBody, LabelResponse
+from archetype.api.submitting import Submitter
+from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.references import Reference
 
@@ -26,27 +30,27 @@ class LabelRoutes(Controller):
     path = "/worlds/{world:str}/labels"
     tags = ("labels",)
 
-    @post(summary="Label a tick", responses=problems(404, 409, 413, 422))
+    @post(summary="Label a tick", opt=needs(CommandType.ADD_LABEL), responses=problems(404, 409, 413, 422))
     async def add(
         self,
         world: WorldReference,
         data: LabelBody,
-        services: NamedDependency[ServiceContainer],
-        key: IdempotencyKey = None,
+        submitter: NamedDependency[Submitter],
     ) -> LabelResponse:
         """Name a committed tick; forks that share the tick inherit the name."""
+        services = submitter.services
         found, tick = await services.world_service.resolve(world, data.tick)
-        command_id = Conditions(key, None).command_id(found.world_id)
         label = await services.label_service.add(
             found,
             data.name,
             tick,
             is_relative=data.tick is None and Reference.parse(world).tick is None,
-            command_id=command_id,
+            command_id=submitter.conditions.command_id(found.world_id),
+            actor_id=submitter.caller.actor_id,
         )
         return LabelResponse(**asdict(label))
 
-    @get(summary="List labels", responses=problems(404, 422))
+    @get(summary="List labels", opt=needs(Access.READ_WORLD), responses=problems(404, 422))
     async def labels(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> list[LabelResponse]:
@@ -54,15 +58,24 @@ class LabelRoutes(Controller):
         found = await services.world_service.find(world)
         return [LabelResponse(**asdict(each)) for each in await services.label_service.list_labels(found)]
 
-    @delete("/{name:str}", summary="Remove a label", status_code=204, responses=problems(404, 409, 422))
+    @delete(
+        "/{name:str}",
+        summary="Remove a label",
+        opt=needs(CommandType.REMOVE_LABEL),
+        status_code=204,
+        responses=problems(404, 409, 422),
+    )
     async def remove(
         self,
         world: FromPath[str],
         name: LabelName,
-        services: NamedDependency[ServiceContainer],
-        key: IdempotencyKey = None,
+        submitter: NamedDependency[Submitter],
     ) -> None:
         """Take a tick's name away; one that is inherited is its ancestor's to remove."""
-        found = await services.world_service.find(world)
-        command_id = Conditions(key, None).command_id(found.world_id)
-        await services.label_service.remove(found, name, command_id=command_id)
+        found = await submitter.services.world_service.find(world)
+        await submitter.services.label_service.remove(
+            found,
+            name,
+            command_id=submitter.conditions.command_id(found.world_id),
+            actor_id=submitter.caller.actor_id,
+        )
