@@ -75,6 +75,8 @@ async def build(url: str) -> None:
         await _run(services, removed, 1)
         await services.world_service.remove_world(await services.world_service.find("removed"), reason="over")
         await _crashed(services)
+        await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
+        await services.identity_service.create_key("ann", worlds=["demo"])
 
 
 async def _demo(services: ServiceContainer) -> uuid.UUID:
