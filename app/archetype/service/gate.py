@@ -198,7 +198,7 @@ class Gate:
 
 def digest_of(secret: str) -> bytes:
     """Return what is stored of a secret: its 256 random bits need no slow hash."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def spelled_key(key_id: str, secret: str) -> str:
