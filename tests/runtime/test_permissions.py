@@ -17,7 +17,9 @@ CALLS = {
     CommandType.ADD_PROCESSOR: lambda world: world.add_processor(MovementProcessor()),
     CommandType.REPLACE_PROCESSOR: lambda world: world.replace_processor(MovementProcessor),
     CommandType.REMOVE_PROCESSOR: lambda world: world.remove_processor(MovementProcessor),
-    CommandType.MESSAGE: lambda world: world._submit(CommandType.MESSAGE, {}, tick=0, priority=0),
+    CommandType.MESSAGE: lambda world: world._submit(
+        CommandType.MESSAGE, {"content": "hi"}, tick=0, priority=0
+    ),
     CommandType.CUSTOM: lambda world: world._submit(CommandType.CUSTOM, {}, tick=0, priority=0),
     CommandType.STEP: lambda world: world.step(),
     CommandType.RUN: lambda world: world.run(1),
@@ -27,12 +29,12 @@ CALLS = {
     CommandType.THIN_WORLD: lambda world: world.thin(2),
     CommandType.FORK_WORLD: lambda world: world.fork("fork"),
     CommandType.CREATE_WORLD: lambda world: world._runtime.world("made").as_actor(world._actor).info(),
-    CommandType.DESTROY_WORLD: lambda world: world.destroy(),
     Access.READ_WORLD: lambda world: world.state(),
     Access.READ_LOG: lambda world: world.command_history(),
     Access.REPLAY_WORLD: lambda world: world.replay(),
     Access.VERIFY: lambda world: world.verify(),
     Access.LIST_WORLDS: lambda world: world.tree(),
+    CommandType.DESTROY_WORLD: lambda world: world.destroy(),
 }
 
 
@@ -53,7 +55,9 @@ async def test_every_command_type_by_every_role(database_url, role):
             if is_permitted([role], action):
                 await call(own)
                 continue
-            with pytest.raises(PermissionDeniedError, match=action.value):
+            # A world that is not there is made on the way to another action, which is asked about first.
+            first = "|read_world" if action is CommandType.CREATE_WORLD else ""
+            with pytest.raises(PermissionDeniedError, match=action.value + first):
                 await call(own)
             assert [row.version for row in await services.world_service.list_worlds()] == before
 
