@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-__all__ = ["is_alive", "monotonic_s", "new_id", "new_seed", "process_identity", "utc_now"]
+__all__ = [
+    "is_alive",
+    "monotonic_s",
+    "new_id",
+    "new_key_id",
+    "new_secret",
+    "new_seed",
+    "process_identity",
+    "utc_now",
+]
 
 
 def utc_now() -> datetime:
@@ -44,6 +53,16 @@ def new_id() -> UUID:
 def new_seed() -> int:
     """Draw a world seed: a non-negative integer below 2**63, so that every database can hold it."""
     return secrets.randbits(63)
+
+
+def new_key_id() -> str:
+    """Draw the public part of an API key: 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def new_secret() -> str:
+    """Draw the secret part of an API key: 32 random bytes as 43 characters of URL-safe base64."""
+    return secrets.token_urlsafe(32)
 
 
 def process_identity() -> str:

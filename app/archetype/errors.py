@@ -5,6 +5,7 @@
     │   ├── ComponentError         a component class, type name or component value
     │   └── PayloadError           a command's payload; carries the path of each bad field
     ├── NotFoundError              something that was named does not exist
+    │   ├── IdentityNotFoundError  no such actor or key
     │   ├── WorldNotFoundError
     │   ├── EntityNotFoundError
     │   ├── LabelNotFoundError
@@ -19,7 +20,8 @@
     │   ├── WorldBusyError         another server runs this world just now
     │   ├── RunEndedError          a run that has ended cannot be cancelled any more
     │   └── RunCancelledError      a run that was waited for was cancelled
-    ├── PermissionDeniedError
+    ├── AuthenticationError        nobody knows who asks: no API key, or one that does not hold
+    ├── PermissionDeniedError      known, and not permitted; says nothing of what is there
     ├── LimitExceededError         larger than a documented limit
     ├── OverloadedError            try again later; carries retry_after_s
     ├── TickFailedError            a tick could not be computed; its inputs stay sealed
@@ -45,6 +47,7 @@ from typing import Any, ClassVar
 __all__ = [
     "AccessViolationError",
     "ArchetypeError",
+    "AuthenticationError",
     "CodeChangedError",
     "CodeNotLoadedError",
     "CommandConflictError",
@@ -54,6 +57,7 @@ __all__ = [
     "DivergenceError",
     "EntityNotFoundError",
     "FieldFault",
+    "IdentityNotFoundError",
     "InvalidInputError",
     "LabelNotFoundError",
     "LabelTakenError",
@@ -124,6 +128,12 @@ class NotFoundError(ArchetypeError):
     """Something that was named does not exist."""
 
     code = "not_found"
+
+
+class IdentityNotFoundError(NotFoundError):
+    """No actor has this name, or no key this id; details: name or key_id."""
+
+    code = "identity_not_found"
 
 
 class WorldNotFoundError(NotFoundError):
@@ -210,8 +220,14 @@ class RunCancelledError(StateConflictError):
     code = "run_cancelled"
 
 
+class AuthenticationError(ArchetypeError):
+    """No API key was given, or one that is unknown, expired or revoked; the message never holds the key."""
+
+    code = "unauthenticated"
+
+
 class PermissionDeniedError(ArchetypeError):
-    """The actor may not do this."""
+    """The actor may not do this; details: action. Whether what was named exists is not said."""
 
     code = "permission_denied"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_SERVER_URL", "Settings"]
 
@@ -19,14 +19,16 @@ class Settings:
     database_url: str = DEFAULT_DATABASE_URL
     server_url: str = DEFAULT_SERVER_URL
     modules: tuple[str, ...] = ()
+    api_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, ARCHETYPE_URL and ARCHETYPE_MODULES (separated by commas)."""
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, and _MODULES (separated by commas)."""
         variables = os.environ if environment is None else environment
         modules = variables.get("ARCHETYPE_MODULES", "")
         return cls(
             database_url=variables.get("ARCHETYPE_DATABASE_URL") or DEFAULT_DATABASE_URL,
             server_url=variables.get("ARCHETYPE_URL") or DEFAULT_SERVER_URL,
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
+            api_key=variables.get("ARCHETYPE_API_KEY", "").strip() or None,
         )

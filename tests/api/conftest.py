@@ -19,7 +19,7 @@ MOVEMENT = "archetype.examples.movement"
 @asynccontextmanager
 async def opened(database_url: str) -> AsyncIterator[Litestar]:
     """Open the application; one task does both ends of its lifespan, as in a server."""
-    app = create_app(ServiceContainer(database_url), modules=[MOVEMENT])
+    app = create_app(ServiceContainer(database_url), modules=[MOVEMENT], is_loopback=True)
     ready, done = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -49,13 +49,15 @@ async def sqlite_app(sqlite_url: str):
 
 @pytest.fixture
 async def http(app):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client
 
 
 @pytest.fixture
 async def lite(sqlite_app):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(sqlite_app), base_url="http://test") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(sqlite_app), base_url="http://localhost"
+    ) as client:
         yield client
 
 
@@ -67,7 +69,7 @@ async def restarted(database_url: str):
     async def opened_again() -> AsyncIterator[httpx.AsyncClient]:
         async with opened(database_url) as app:
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 yield client
 
     return opened_again

@@ -32,7 +32,9 @@ def test_every_error_class_has_a_status() -> None:
         (errors.NameTakenError, 409, None),
         (errors.VersionConflictError, 412, None),
         (errors.WorldBusyError, 409, "3"),
+        (errors.AuthenticationError, 401, None),
         (errors.PermissionDeniedError, 403, None),
+        (errors.IdentityNotFoundError, 404, None),
         (errors.LimitExceededError, 413, None),
         (errors.OverloadedError, 429, "3"),
         (errors.ProcessorError, 500, None),
@@ -176,7 +178,7 @@ async def test_a_server_over_another_schema_is_not_ready(tmp_path, problem) -> N
     """/readyz says 503 until the database has the schema, while /healthz answers."""
     from archetype.api.application import create_app
 
-    app = create_app(ServiceContainer(f"sqlite:///{tmp_path / 'empty.db'}"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    app = create_app(ServiceContainer(f"sqlite:///{tmp_path / 'empty.db'}"), is_loopback=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         problem(await client.get("/readyz"), 503, "schema_outdated")
         assert (await client.get("/healthz")).json() == {"status": "ok"}

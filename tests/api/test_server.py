@@ -149,10 +149,10 @@ def test_a_stalled_client_does_not_hold_up_the_end(sqlite_url: str, tmp_path: Pa
             assert time.monotonic() - start < 10
 
 
-def test_hosts_that_others_can_reach_are_refused(sqlite_url: str) -> None:
-    """There is no authentication, so it takes an explicit word."""
+def test_hosts_that_others_can_reach_are_refused_until_there_is_a_key(sqlite_url: str) -> None:
+    """The two commands that make one are named."""
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(InvalidInputError, match="no authentication"):
+        with pytest.raises(InvalidInputError, match=r"actor create .* key create"):
             serve(host=host, port=0, database_url=sqlite_url)
 
 

@@ -130,7 +130,7 @@ def test_a_reader_that_has_seen_enough(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--host", "0.0.0.0"), 2, "no authentication"),
+        (("--host", "0.0.0.0"), 2, "archetype key create"),
         (("--module", "no_such_module"), 2, "no_such_module"),
         (("--database-url", "mysql://host/name"), 2, "not supported"),
         (("--database-url", "postgresql://nobody@127.0.0.1:9/none"), 7, "cannot be reached"),

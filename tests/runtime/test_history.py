@@ -52,7 +52,7 @@ async def test_a_label_stands_for_its_tick(world):
 
 async def test_commands_about_the_past_are_their_actors(world):
     """A label, its end, and a setting say who asked."""
-    actor = ActorCtx()
+    actor = ActorCtx(roles={"admin"})
     own = world.as_actor(actor)
     await own.label("base")
     await own.unlabel("base")

@@ -110,7 +110,7 @@ async def test_an_entity_is_followed(world):
 
 async def test_the_history_is_filtered(world, fork):
     """By type, actor, tick and what became of it; what does not exist is refused."""
-    actor = ActorCtx()
+    actor = ActorCtx(roles={"admin"})
     await fork.as_actor(actor).despawn(77)
     await fork.step()
     await fork.spawn(Position(), tick=9)

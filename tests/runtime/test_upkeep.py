@@ -99,7 +99,7 @@ async def test_snapshots_are_thinned_and_their_pages_collected(runtime, world):
     plan = await world.thin(3, dry_run=True)
     assert isinstance(plan, ThinPlan)
     assert (await world.thin(keep_every=3, dry_run=True)).ticks == plan.ticks
-    actor = ActorCtx()
+    actor = ActorCtx(roles={"admin"})
     result = await world.as_actor(actor).thin(3, reason="too much")
     assert isinstance(result, ThinResult)
     assert (result.ticks_dropped, result.unproved) == (len(plan.ticks), {})

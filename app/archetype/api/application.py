@@ -9,12 +9,13 @@ from typing import Any
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 
 import archetype
+from archetype.api.gate import OPEN, Caller, Door
 from archetype.api.metrics import Metrics
 from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
@@ -23,6 +24,7 @@ from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.events import EventRoutes
+from archetype.api.routes.identities import IdentityRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
@@ -46,19 +48,27 @@ DESCRIPTION = (
 )
 
 
-def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> Litestar:
+def create_app(
+    container: ServiceContainer, *, modules: Sequence[str] = (), is_loopback: bool = False
+) -> Litestar:
     """Make the application; its lifespan loads the modules, opens the container and shuts it down.
 
     While it lives it takes up the runs that were cut short, its own of before and those of others.
 
     `app.state.stopping` is an event that ends open streams, `app.state.streams` knows how many there are.
+    `is_loopback` says that only this machine can reach it: then, as long as no API key was ever made, callers
+    without one are let in as its single user.
     """
     metrics = Metrics(lambda: container.appender.queue_depth)
     stopping = asyncio.Event()
     streams = EventStreams(stopping)
 
-    def submitter(key: IdempotencyKey = None, if_match: IfMatch = None) -> Submitter:
-        return Submitter(container, metrics, Conditions(key, if_match))
+    door = Door(container.gate, is_loopback=is_loopback)
+
+    def submitter(
+        caller: NamedDependency[Caller], key: IdempotencyKey = None, if_match: IfMatch = None
+    ) -> Submitter:
+        return Submitter(container, metrics, caller, Conditions(key, if_match, caller.actor_id))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
@@ -81,9 +91,12 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             EntityRoutes,
             AncestryRoutes,
             EventRoutes,
+            IdentityRoutes,
         ],
         lifespan=[lifespan],
+        guards=[door.guard],
         dependencies={
+            "caller": Provide(door.caller, sync_to_thread=False),
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),
             "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
             "streams": Provide(lambda: streams, sync_to_thread=False, use_cache=True),
@@ -98,7 +111,9 @@ def create_app(container: ServiceContainer, *, modules: Sequence[str] = ()) -> L
             version=archetype.__version__,
             description=DESCRIPTION,
             use_handler_docstrings=True,
-            openapi_router=_DocumentRouter("/openapi.json", route_handlers=[], include_in_schema=False),
+            openapi_router=_DocumentRouter(
+                "/openapi.json", route_handlers=[], include_in_schema=False, opt=OPEN
+            ),
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )

@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from archetype.api.schemas.system import Problem
 from archetype.errors import (
     ArchetypeError,
+    AuthenticationError,
     CodeChangedError,
     CodeNotLoadedError,
     ConflictError,
@@ -46,6 +47,7 @@ STATUS_OF: Mapping[type[ArchetypeError], int] = {
     StateConflictError: 409,
     VersionConflictError: 412,
     WorldBusyError: 409,
+    AuthenticationError: 401,
     PermissionDeniedError: 403,
     LimitExceededError: 413,
     OverloadedError: 429,
@@ -78,7 +80,9 @@ _HTTP_CODES: Mapping[int, str] = {
 
 _DESCRIPTIONS: Mapping[int, str] = {
     400: "The body is not JSON.",
-    404: "The world, entity, label, tick or route does not exist.",
+    401: "No API key was sent, or one that does not hold.",
+    403: "The actor's roles do not permit it; whether the world exists is not said.",
+    404: "The world, entity, label, tick, actor, key or route does not exist.",
     405: "The route does not have this method.",
     406: "None of the accepted media types can be given.",
     409: "The present state forbids it: a name or command id in use, a removed or busy world, other "
@@ -107,7 +111,7 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(
             Problem, generate_examples=False, description=_DESCRIPTIONS[status], media_type=PROBLEM_JSON
         )
-        for status in sorted({*statuses, 400, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 500, 503})
     }
 
 
@@ -148,6 +152,8 @@ def _archetype_error(_: Request[Any, Any, Any], error: ArchetypeError) -> Respon
     headers: dict[str, str] = {}
     if isinstance(error, RETRYABLE):
         headers["Retry-After"] = str(max(1, math.ceil(error.details.get("retry_after_s") or 1)))
+    if isinstance(error, AuthenticationError):
+        headers["WWW-Authenticate"] = 'Bearer realm="archetype"'
     faults = error.faults if isinstance(error, InvalidInputError) else None
     return _problem(
         status_of(type(error)),

@@ -102,10 +102,11 @@ def prefers(header: str, preference: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The headers Idempotency-Key and If-Match."""
+    """The headers Idempotency-Key and If-Match, and whose they are: a key is one within its actor's own."""
 
     key: str | None
     if_match: str | None
+    actor_id: UUID | None = None
 
     def command_id(self, scope: object, own_id: UUID | None = None) -> UUID | None:
         """Return the command's id: the key's, within `scope`, or its own.
@@ -114,7 +115,8 @@ class Conditions:
         """
         if self.key is None:
             return own_id
-        named = as_uuid(self.key) or uuid5(KEY_NAMESPACE, f"{scope}:{self.key}")
+        owned = scope if self.actor_id is None else f"{self.actor_id}:{scope}"
+        named = as_uuid(self.key) or uuid5(KEY_NAMESPACE, f"{owned}:{self.key}")
         if own_id is not None and own_id != named:
             msg = "differs from the id that Idempotency-Key gives; send one of the two"
             raise InvalidInputError(f"id {msg}", faults=[FieldFault("id", msg)])
@@ -127,7 +129,7 @@ class Conditions:
         base = self.command_id(scope)
         ids: list[UUID | None] = []
         for index, own_id in enumerate(own_ids):
-            place = Conditions(f"{base}:{index}", None)
+            place = Conditions(f"{base}:{index}", None, self.actor_id)
             try:
                 ids.append(place.command_id(scope, own_id))
             except InvalidInputError as error:

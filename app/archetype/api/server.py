@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -13,6 +12,7 @@ import structlog
 import uvicorn
 
 from archetype.api.application import create_app
+from archetype.api.gate import is_loopback_host
 from archetype.api.logging import configure_logging
 from archetype.core.querying import warm_daft
 from archetype.errors import InvalidInputError, UnavailableError
@@ -20,6 +20,11 @@ from archetype.service.container import ServiceContainer
 
 __all__ = ["serve"]
 
+KEYED = "by API key"
+SINGLE_USER = (
+    "single user: there is no API key yet, so whoever uses this machine is an administrator; "
+    "`archetype actor create` and `archetype key create` end that"
+)
 STALLED_GRACE_S = 1.5
 """How long a client that neither reads nor writes may hold up the end."""
 
@@ -30,23 +35,28 @@ def serve(
     port: int = 8000,
     database_url: str | None = None,
     modules: Sequence[str] = (),
-    allow_unauthenticated: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is told the URL, with the real port for port 0.
 
     A run under way ends behind the tick that it is computing. Raises `InvalidInputError` for a host that
-    others can reach, since there is no authentication, and whatever opening the database raises.
+    others can reach while there is no API key, and whatever opening the database raises.
     """
-    _check_host(host, allow_unauthenticated=allow_unauthenticated)
+    is_loopback = is_loopback_host(host)
+    if not is_loopback:
+        asyncio.run(_require_key(host, ServiceContainer(database_url)))
     listener = _listen(host, port)
     configure_logging()
     url = _url(host, listener)
     container = ServiceContainer(database_url)
-    app = create_app(container, modules=modules)
+    app = create_app(container, modules=modules, is_loopback=is_loopback)
 
     def ready() -> None:
-        structlog.get_logger("archetype.api").info("ready", url=url, database=container.database.name)
+        # What came of the question is known: the lifespan has asked it.
+        access = KEYED if container.gate.knows_keys or not is_loopback else SINGLE_USER
+        structlog.get_logger("archetype.api").info(
+            "ready", url=url, database=container.database.name, access=access
+        )
         if on_ready is not None:
             on_ready(url)
 
@@ -62,6 +72,7 @@ def serve(
     async def run() -> None:
         try:
             async with app.lifespan():
+                await container.gate.has_keys()
                 warming = asyncio.create_task(asyncio.to_thread(warm_daft))
                 await server.serve([listener])
                 await warming
@@ -120,21 +131,19 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _check_host(host: str, *, allow_unauthenticated: bool) -> None:
-    if allow_unauthenticated or _is_loopback(host):
-        return
-    msg = (
-        f"{host} can be reached by others and there is no authentication: serve on 127.0.0.1 behind a proxy "
-        "that has one, or allow unauthenticated access explicitly"
-    )
-    raise InvalidInputError(msg, host=host)
-
-
-def _is_loopback(host: str) -> bool:
+async def _require_key(host: str, container: ServiceContainer) -> None:
+    """Refuse to let others in before there is a key that tells them apart; nothing is made to find out."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        has_key = await container.database.revision() is not None and await container.gate.has_keys()
+    finally:
+        await container.database.close()
+    if not has_key:
+        option = f"--database-url {container.database.name}"
+        msg = (
+            f"{host} can be reached by others, and there is no API key yet: run `archetype actor create NAME "
+            f"--role admin {option}` and `archetype key create NAME {option}` first, or serve on 127.0.0.1"
+        )
+        raise InvalidInputError(msg, host=host)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from archetype.api.gate import Caller
 from archetype.api.metrics import Metrics
 from archetype.api.requests import Conditions, world_id_of
 from archetype.api.schemas.commands import ReceiptResponse
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.command import RULES, CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
@@ -20,19 +23,36 @@ __all__ = ["Submitter"]
 class Submitter:
     """Submits the commands of one request, under its headers; each is counted once."""
 
-    def __init__(self, services: ServiceContainer, metrics: Metrics, conditions: Conditions) -> None:
+    def __init__(
+        self, services: ServiceContainer, metrics: Metrics, caller: Caller, conditions: Conditions
+    ) -> None:
         self.services = services
         self.metrics = metrics
+        self.caller = caller
         self.conditions = conditions
+
+    async def permit(self, world: str, types: Iterable[str]) -> str:
+        """Let commands of these types pass, and return the world as it is to be looked up.
+
+        What is no type is left to the check of the command, which nobody may submit.
+        """
+        for name in dict.fromkeys(types):
+            if name in RULES:
+                world = await self.caller.may(CommandType(name), world)
+        return world
 
     async def submit(self, world: str, request: CommandRequest) -> Receipt:
         """Accept one command for a world, named or by its id."""
         conditions = self.conditions
+        world = await self.permit(world, [request.type])
         world_id = await world_id_of(self.services, world)
         if conditions.key is not None:
             request = replace(request, id=conditions.command_id(world_id, request.id))
         receipt = await self.services.command_service.submit(
-            world_id, request, expected_version=conditions.expected_version
+            world_id,
+            request,
+            actor_id=self.caller.actor_id,
+            expected_version=conditions.expected_version,
         )
         if not receipt.is_duplicate:
             self.metrics.count_commands(1)
@@ -40,8 +60,12 @@ class Submitter:
 
     async def submit_batch(self, world_id: UUID, requests: list[CommandRequest]) -> list[Receipt]:
         """Accept commands together, or none of them."""
+        await self.permit(str(world_id), (request.type for request in requests))
         receipts = await self.services.command_service.submit_batch(
-            world_id, requests, expected_version=self.conditions.expected_version
+            world_id,
+            requests,
+            actor_id=self.caller.actor_id,
+            expected_version=self.conditions.expected_version,
         )
         self.metrics.count_commands(sum(not receipt.is_duplicate for receipt in receipts))
         return receipts

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from archetype.errors import UnavailableError
-from archetype.settings import Settings
+from archetype.settings import DEFAULT_DATABASE_URL, DEFAULT_SERVER_URL, Settings
 
 if TYPE_CHECKING:
     from archetype.service.container import ServiceContainer
     from archetype.store.database import Database
 
-__all__ = ["DatabaseOption", "ModuleOption", "on_database", "on_services", "require_file"]
+__all__ = [
+    "DatabaseOption",
+    "ModuleOption",
+    "chosen_database",
+    "on_database",
+    "on_services",
+    "require_file",
+]
 
 T = TypeVar("T")
 
@@ -42,7 +49,11 @@ ModuleOption = Annotated[
 
 
 def on_services(
-    url: str | None, modules: list[str] | None, use: Callable[[ServiceContainer], Awaitable[T]]
+    url: str | None,
+    modules: list[str] | None,
+    use: Callable[[ServiceContainer], Awaitable[T]],
+    *,
+    loads: bool = True,
 ) -> T:
     """Use the services over a database that is there, close them, and return the result."""
     import asyncio
@@ -52,7 +63,8 @@ def on_services(
     settings = Settings.from_environment()
     # People keep their modules where they stand; what is installed comes first all the same.
     sys.path.append(str(Path.cwd()))
-    load_modules(modules or settings.modules)
+    if loads:
+        load_modules(modules or settings.modules)
 
     async def run() -> T:
         container = ServiceContainer(url or settings.database_url)
@@ -61,6 +73,20 @@ def on_services(
             return await use(container)
 
     return asyncio.run(run())
+
+
+def chosen_database(database_url: str | None, url: str | None) -> str | None:
+    """Return the database that a command is to work on, or None where it goes through a server.
+
+    A database that was named comes first, then a server, then a database that only the environment names.
+    """
+    settings = Settings.from_environment()
+    if database_url is not None:
+        return database_url
+    names_server = url is not None or settings.server_url != DEFAULT_SERVER_URL
+    if names_server or settings.database_url == DEFAULT_DATABASE_URL:
+        return None
+    return settings.database_url
 
 
 def on_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> T:

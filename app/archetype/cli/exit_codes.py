@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from archetype.errors import (
     ArchetypeError,
+    AuthenticationError,
     CorruptionError,
     InvalidInputError,
     LimitExceededError,
@@ -27,6 +28,7 @@ EXIT_CODES: Mapping[type[ArchetypeError], int] = {
     TickFailedError: 1,
     InvalidInputError: USAGE,
     LimitExceededError: USAGE,
+    AuthenticationError: 3,
     PermissionDeniedError: 3,
     NotFoundError: 4,
     StateConflictError: 5,

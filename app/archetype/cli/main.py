@@ -16,6 +16,7 @@ from archetype.cli import (
     db,
     entity,
     follow,
+    identity,
     label,
     message,
     query,
@@ -31,7 +32,7 @@ from archetype.cli import (
     world,
 )
 from archetype.cli.exit_codes import UNEXPECTED, exit_code
-from archetype.cli.session import ColumnsOption, NoHeaderOption, OutputOption, Shared, UrlOption
+from archetype.cli.session import ColumnsOption, KeyOption, NoHeaderOption, OutputOption, Shared, UrlOption
 from archetype.errors import ArchetypeError, InvalidInputError
 
 __all__ = ["app", "main"]
@@ -59,13 +60,14 @@ def shared_options(
     form: OutputOption = None,
     columns: ColumnsOption = None,
     no_header: NoHeaderOption = False,
+    api_key: KeyOption = None,
     show_version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Keep the shared options for whichever command follows."""
     del show_version
-    context.obj = Shared(url, form, columns, no_header)
+    context.obj = Shared(url, form, columns, no_header, api_key)
 
 
 serve.register(app)
@@ -87,6 +89,9 @@ app.add_typer(catalog.app, name="processor")
 follow.register(app)
 sql.register(app)
 verify.register(app)
+app.add_typer(identity.actors, name="actor")
+app.add_typer(identity.keys, name="key")
+identity.register(app)
 app.add_typer(db.app, name="db")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from archetype.cli.database import DatabaseOption, ModuleOption
 from archetype.cli.session import Session, with_session
+from archetype.errors import AuthenticationError, PermissionDeniedError
 from archetype.settings import Settings
 
 __all__ = ["register"]
@@ -26,12 +28,11 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on.")] = 8000,
     database_url: DatabaseOption = None,
     module: ModuleOption = None,
-    allow_unauthenticated: Annotated[
-        bool,
-        typer.Option("--allow-unauthenticated", help="Let other machines in, to do anything."),
-    ] = False,
 ) -> None:
-    """Run the server until it is told to stop; the first time, a SQLite database is made as well."""
+    """Run the server until it is told to stop; the first time, a SQLite database is made as well.
+
+    Until there is an API key, it listens on this machine alone and lets its single user do everything.
+    """
     from archetype.api.server import serve as run_server
 
     settings = Settings.from_environment()
@@ -42,15 +43,16 @@ def serve(
         port=port,
         database_url=database_url or settings.database_url,
         modules=tuple(module or settings.modules),
-        allow_unauthenticated=allow_unauthenticated,
     )
 
 
 @with_session
 def status(session: Session) -> None:
-    """Show whether the server is there and ready, and how many worlds it has."""
+    """Show whether the server is there and ready, and how many worlds it has, if that may be known."""
     client = session.client
     about = client.about()
     is_ready = client.is_ready()
-    world_count = sum(1 for _ in client.all_worlds())
+    world_count = None
+    with suppress(AuthenticationError, PermissionDeniedError):
+        world_count = sum(1 for _ in client.all_worlds())
     session.output.record({"url": client.url, **about, "is_ready": is_ready, "world_count": world_count})

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ColumnsOption",
+    "KeyOption",
     "NoHeaderOption",
     "OutputOption",
     "Session",
@@ -34,6 +35,15 @@ _GROUP = "Shared options"
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", help="The server; also ARCHETYPE_URL.", metavar="URL", rich_help_panel=_GROUP),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        help="Who you are; better as ARCHETYPE_API_KEY, which other users of the machine do not see.",
+        metavar="KEY",
+        rich_help_panel=_GROUP,
+    ),
 ]
 OutputOption = Annotated[
     Format | None,
@@ -61,9 +71,16 @@ class Shared:
     form: Format | None = None
     columns: str | None = None
     no_header: bool = False
+    api_key: str | None = field(default=None, repr=False)
 
     def overridden(
-        self, url: str | None, form: Format | None, columns: str | None, *, no_header: bool
+        self,
+        url: str | None,
+        form: Format | None,
+        columns: str | None,
+        *,
+        no_header: bool,
+        api_key: str | None,
     ) -> Shared:
         """Return the options with those that were given again."""
         return replace(
@@ -72,6 +89,7 @@ class Shared:
             form=form or self.form,
             columns=columns or self.columns,
             no_header=no_header or self.no_header,
+            api_key=api_key or self.api_key,
         )
 
 
@@ -82,7 +100,8 @@ class Session:
         names = tuple(name.strip() for name in (shared.columns or "").split(",") if name.strip())
         form = shared.form or (Format.TABLE if sys.stdout.isatty() else Format.JSON)
         self.output = Output(form, names or None, not shared.no_header)
-        self._url = shared.url
+        self.url = shared.url
+        self._api_key = shared.api_key
         self._client: ArchetypeClient | None = None
 
     @property
@@ -92,7 +111,7 @@ class Session:
             # The client's imports take as long as all others together.
             from archetype.client import ArchetypeClient
 
-            self._client = ArchetypeClient(self._url)
+            self._client = ArchetypeClient(self.url, api_key=self._api_key)
         return self._client
 
     def close(self) -> None:
@@ -119,6 +138,7 @@ def with_session(function: Callable[Concatenate[Session, Parameters], None]) -> 
                 kwargs.pop("form"),
                 kwargs.pop("columns"),
                 no_header=kwargs.pop("no_header"),
+                api_key=kwargs.pop("api_key"),
             )
         )
         try:
@@ -133,6 +153,7 @@ def with_session(function: Callable[Concatenate[Session, Parameters], None]) -> 
         _option("form", OutputOption, None),
         _option("columns", ColumnsOption, None),
         _option("no_header", NoHeaderOption, default=False),
+        _option("api_key", KeyOption, None),
     ]
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + shared
     # Typer reads a command's options off its signature.

@@ -18,10 +18,12 @@ __all__ = [
     "json_value",
     "names",
     "scheduler_settings",
+    "seconds",
     "snapshot_policy",
     "text_of",
 ]
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _NAME = re.compile(r"[^\W\d]\w*(\.\w+)*")
 
 
@@ -93,6 +95,14 @@ def names(text: str) -> list[str]:
 def snapshot_policy(text: str) -> int | str:
     """Return a snapshot policy: a number of ticks, or a word."""
     return int(text) if text.isdecimal() else text
+
+
+def seconds(text: str, option: str) -> int:
+    """Return a time such as `90s`, `15m`, `12h` or `30d` in seconds."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text.strip())
+    if match is None:
+        raise _fault(option, f"must be a number and a unit, as 90s, 15m, 12h or 30d, not {text!r}")
+    return int(match[1]) * _UNITS_S[match[2]]
 
 
 def scheduler_settings(given: str, option: str = "--scheduler") -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
+    "Actor",
     "BulkReceipt",
     "CommandEntry",
     "ComponentRange",
@@ -14,7 +15,10 @@ __all__ = [
     "EntityState",
     "Event",
     "HistoryEntry",
+    "IssuedKey",
+    "Key",
     "Label",
+    "Me",
     "Message",
     "Pending",
     "ProcessorType",
@@ -306,3 +310,46 @@ class ComponentType(TypedDict):
     name: str
     module: str
     fields: list[dict[str, Any]]
+
+
+class Me(TypedDict):
+    """Who asks: `roles` hold in every world, `world_roles` in one each; `worlds` None is all."""
+
+    actor_id: str | None
+    name: str
+    roles: list[str]
+    world_roles: dict[str, list[str]]
+    worlds: list[str] | None
+    key_id: str | None
+    actions: list[str]
+
+
+class Actor(TypedDict):
+    """An actor; once it is disabled none of its keys holds."""
+
+    actor_id: str
+    name: str
+    roles: list[str]
+    world_roles: dict[str, list[str]]
+    created_at: str
+    disabled_at: str | None
+    reason: str | None
+
+
+class Key(TypedDict):
+    """A key without its secret; `worlds` are the only ones that it is good for, None is all."""
+
+    key_id: str
+    actor_id: str
+    actor: str
+    worlds: list[str] | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class IssuedKey(Key):
+    """A new key, shown this once."""
+
+    key: str

@@ -9,6 +9,7 @@ from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
 from archetype.client.feeds import FeedCalls
+from archetype.client.identities import IdentityCalls
 from archetype.client.messages import MessageCalls
 from archetype.client.pasts import PastCalls
 from archetype.client.resources import ResourceCalls
@@ -39,6 +40,7 @@ class ArchetypeClient(
     PastCalls,
     SchedulingCalls,
     FeedCalls,
+    IdentityCalls,
 ):
     """Talks to one server, over connections that are used again; use it as a context manager, or `close` it.
 
@@ -51,7 +53,7 @@ class ArchetypeClient(
     the server asked to wait, happens once; retries end after `retry_s` seconds. Steps, runs and replays are
     waited for as long as they take, any other answer `timeout_s` seconds. With an `expected_version` a call
     passes only at that version of the world, else it is a `VersionConflictError`; a retry passes whatever
-    it expects.
+    it expects. `api_key`, by default that of ARCHETYPE_API_KEY, goes to this server alone.
     """
 
     def __init__(
@@ -60,10 +62,19 @@ class ArchetypeClient(
         timeout_s: float = TIMEOUT_S,
         *,
         retry_s: float = RETRY_S,
+        api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url = base_url or Settings.from_environment().server_url
-        super().__init__(Transport(url, timeout_s=timeout_s, retry_s=retry_s, transport=transport))
+        settings = Settings.from_environment()
+        super().__init__(
+            Transport(
+                base_url or settings.server_url,
+                timeout_s=timeout_s,
+                retry_s=retry_s,
+                api_key=api_key or settings.api_key,
+                transport=transport,
+            )
+        )
 
     @property
     def url(self) -> str:

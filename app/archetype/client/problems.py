@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from archetype.errors import (
     ArchetypeError,
+    AuthenticationError,
     FieldFault,
     InvalidInputError,
     LimitExceededError,
@@ -23,7 +24,7 @@ _STANDARD_FIELDS = frozenset({"type", "title", "status", "detail", "code", "erro
 
 _BY_STATUS: Mapping[int, type[ArchetypeError]] = {
     400: InvalidInputError,
-    401: PermissionDeniedError,
+    401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
     405: InvalidInputError,

@@ -39,9 +39,12 @@ class Transport:
         *,
         timeout_s: float,
         retry_s: float,
+        api_key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         url = _checked(base_url)
+        self._origin = _origin(url)
+        self._api_key = None if api_key is None else _checked_key(api_key)
         self.url = str(url).rstrip("/")
         self.timeout_s = timeout_s
         self._retry_s = retry_s
@@ -130,6 +133,9 @@ class Transport:
             return None
 
     def _answer(self, request: httpx.Request, *, is_stream: bool = False) -> httpx.Response:
+        if self._api_key is not None and _origin(request.url) == self._origin:
+            # A link that leads elsewhere must not take the key along.
+            request.headers["Authorization"] = f"Bearer {self._api_key}"
         deadline = time.monotonic() + self._retry_s
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -202,6 +208,18 @@ def _checked(base_url: str) -> httpx.URL:
         msg = f"{base_url!r} is no server URL; write http://127.0.0.1:8000"
         raise InvalidInputError(msg, url=base_url)
     return url
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _checked_key(key: str) -> str:
+    key = key.strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        msg = "the API key holds characters that no key has; copy it again, as arct_…"
+        raise InvalidInputError(msg)
+    return key
 
 
 def _tls(url: httpx.URL) -> ssl.SSLContext | bool:

@@ -13,9 +13,10 @@ from archetype.core.processor import Processor
 from archetype.core.resources import Resources
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
 from archetype.errors import NameTakenError, StateConflictError, VersionConflictError
-from archetype.log.command import CommandType
+from archetype.log.command import CommandType, parse_type_name
 from archetype.log.payloads import Snapshots
-from archetype.runtime.actor import ActorCtx
+from archetype.log.permissions import Action
+from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.adopting import adoptions
 from archetype.runtime.recording import by_path, merged, take_over
 from archetype.service.admission import CommandRequest
@@ -115,23 +116,33 @@ class WorldHandle:
         return await self._send(CommandRequest(kind, payload, tick, priority), expected_version)
 
     async def _send(self, request: CommandRequest, expected_version: int | None) -> Receipt:
-        services = await self._activate()
+        services = await self._activate(parse_type_name(request.type))
         return await services.command_service.submit(
             self.world_id, request, actor_id=self._actor_id, expected_version=expected_version
         )
 
-    async def _activate(self) -> ServiceContainer:
+    async def _activate(self, action: Action) -> ServiceContainer:
+        """Let an action of this handle's actor pass the gate, and open the world if this is its first use.
+
+        Raises `PermissionDeniedError` before anything is looked up or written.
+        """
         services = await self._runtime.services()
+        await self._require(services, action)
         if self._live is None:
             async with self._activating:
                 if self._live is None:
                     await self._open(services)
         return services
 
+    async def _require(self, services: ServiceContainer, *actions: Action) -> None:
+        for action in actions:
+            await services.gate.require(principal_of(self._actor), action)
+
     async def _open(self, services: ServiceContainer) -> None:
         worlds = services.world_service
         row = await worlds.peek(self._name)
         if row is None:
+            await self._require(services, CommandType.CREATE_WORLD)
             config = WorldConfig.model_validate(
                 {
                     "name": self._name,
@@ -206,6 +217,7 @@ class WorldHandle:
             return
         wanted = settings_of(self._scheduler)
         if wanted != scheduler_settings(row.config):
+            await self._require(services, CommandType.CONFIGURE_WORLD)
             change = {"scheduler": wanted.model_dump(mode="json")}
             await services.world_service.configure_world(row, change, actor_id=self._actor_id)
 
@@ -217,6 +229,7 @@ class WorldHandle:
         for processor in self._processors:
             services.simulation_service.pool.bind(row.world_id, processor)
         while requests := adoptions(self._processors, await services.simulation_service.program(row)):
+            await self._require(services, *(parse_type_name(request.type) for request in requests))
             try:
                 await services.command_service.submit_batch(
                     row.world_id, requests, actor_id=self._actor_id, expected_version=row.head_version

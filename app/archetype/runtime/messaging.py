@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.runtime.handle import WorldHandle
 from archetype.service.messages import SentMessage, message_filter
 
@@ -56,5 +57,5 @@ class Messaging(WorldHandle):
         wanted = message_filter(
             receiver_id=receiver, sender_id=sender, channel=channel, from_tick=from_tick, to_tick=to_tick
         )
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         return await services.message_service.list_messages(self.world_id, wanted, limit=limit)

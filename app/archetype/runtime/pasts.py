@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from archetype.log.permissions import Access
 from archetype.runtime.handle import WorldHandle, resolved
 from archetype.service.ancestry import MergeBase, TickEntry, TreeNode
 from archetype.service.container import ServiceContainer
@@ -29,7 +30,7 @@ class Pasts(WorldHandle):
         Ticks are numbers or labels. Two floats x and y are equal if |x - y| <= tolerance * max(1, |x|, |y|).
         The counts are complete, of each listing the first `limit` come.
         """
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, tick)
         other_row, other_at = await self._other(services, other, other_tick)
         return await services.diff_service.diff(
@@ -38,13 +39,13 @@ class Pasts(WorldHandle):
 
     async def merge_base(self, other: WorldHandle | str) -> MergeBase:
         """Return the last tick that this past and another share; `NotFoundError` if they share none."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, None)
         return await services.ancestry_service.merge_base(row, at, *await self._other(services, other, None))
 
     async def tree(self, *, with_archived: bool = False) -> list[TreeNode]:
         """Return the world's family, each world followed by its forks in the order of their ticks."""
-        services = await self._activate()
+        services = await self._activate(Access.LIST_WORLDS)
         row = await self._row(services)
         return await services.ancestry_service.tree(row, with_archived=with_archived)
 
@@ -52,7 +53,7 @@ class Pasts(WorldHandle):
         self, limit: int = 100, from_tick: int | None = None, to_tick: int | None = None
     ) -> list[TickEntry]:
         """Return the newest ticks `from_tick` <= t < `to_tick` of the world's lineage, newest first."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         row = await self._row(services)
         return await services.ancestry_service.log(row, from_tick=from_tick, to_tick=to_tick, limit=limit)
 
@@ -63,7 +64,7 @@ class Pasts(WorldHandle):
 
         `EntityNotFoundError` if it was there in none.
         """
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         row = await self._row(services)
         return await services.entity_service.history(row, entity_id, from_tick=from_tick, to_tick=to_tick)
 
@@ -73,5 +74,5 @@ class Pasts(WorldHandle):
         """Return another world of this database and its tick; a handle's world is opened, or made."""
         if isinstance(other, str):
             return await resolved(services, other, tick)
-        await other._activate()  # noqa: SLF001  a handle as this one is
+        await other._activate(Access.READ_WORLD)  # noqa: SLF001  a handle as this one is
         return await resolved(services, str(other.world_id), tick)

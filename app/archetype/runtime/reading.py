@@ -10,6 +10,7 @@ from uuid import UUID
 from archetype.core.component import Component
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.command import Command
+from archetype.log.permissions import Access
 from archetype.runtime.entities import component_names
 from archetype.runtime.handle import WorldHandle
 from archetype.service.executions import TickExecutions
@@ -49,7 +50,7 @@ class Reading(WorldHandle):
             raise InvalidInputError(msg, faults=[FieldFault("tick", msg)])
         from daft import from_arrow  # noqa: PLC0415  slow to import, and not every script asks
 
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, tick)
         table = await services.query_service.frame(
             row,
@@ -61,18 +62,18 @@ class Reading(WorldHandle):
 
     async def state(self, tick: int | str | None = None) -> WorldSnapshot:
         """Return who is there after a tick, and with which components."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         return await services.query_service.snapshot(*await self._at(services, tick))
 
     async def entity(self, entity_id: int, tick: int | str | None = None) -> EntityState:
         """Return one entity after a tick; `EntityNotFoundError` if it is not active then."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, tick)
         return await services.query_service.entity(row, entity_id, at)
 
     async def counts(self, from_tick: int | None = None, to_tick: int | None = None) -> list[TickCounts]:
         """Count the active entities after each tick `from_tick` <= t < `to_tick`, by default of all."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         row = await self._row(services)
         ticks = committed_range(row, from_tick, to_tick)
         return await services.world_service.counts(row, ticks.start, ticks.stop)
@@ -83,26 +84,26 @@ class Reading(WorldHandle):
         Raises `PlanError` where the plan cannot be run, `CodeNotLoadedError` and `CodeChangedError` where the
         recorded code is not here.
         """
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         return await services.plan_service.plan(await self._row(services))
 
     async def executions(
         self, from_tick: int | None = None, to_tick: int | None = None
     ) -> list[TickExecutions]:
         """Return what ran in each tick `from_tick` <= t < `to_tick`, by default in all."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         row = await self._row(services)
         ticks = committed_range(row, from_tick, to_tick)
         return await services.execution_service.of_ticks(row, ticks.start, ticks.stop)
 
     async def labels(self) -> list[Label]:
         """List the world's labels by tick and name, those inherited from its ancestors too."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         return await services.label_service.list_labels(await self._row(services))
 
     async def info(self) -> WorldInfo:
         """Describe the world as the database has it now."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         info = await services.world_service.info(await self._row(services))
         self._tick = info.tick
         return info
@@ -123,7 +124,7 @@ class Reading(WorldHandle):
         that are this: pending, applied or rejected. `InvalidInputError` for a type or status that is none.
         """
         wanted = history_filter(types, actor_id, from_tick=from_tick, to_tick=to_tick, status=status)
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         entries = await services.command_service.history(self.world_id, limit=limit, wanted=wanted)
         return [entry.command for entry in entries]
 
@@ -141,7 +142,7 @@ class Reading(WorldHandle):
         the world is removed, and with the runtime.
         """
         wanted = event_filter(kinds, types)
-        services = await self._activate()
+        services = await self._activate(Access.READ_LOG)
         async with aclosing(services.live_service.events(after, self.world_id, wanted)) as events:
             async for event in events:
                 yield event

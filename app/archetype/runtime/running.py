@@ -9,6 +9,8 @@ from uuid import UUID
 
 from archetype.core.config import RunConfig
 from archetype.log.command import CommandType
+from archetype.log.permissions import Access
+from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.handle import WorldHandle
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunInfo, RunRequest, RunResult
@@ -23,9 +25,9 @@ class RunHandle:
     `runtime.resume_runs()`.
     """
 
-    def __init__(self, services: ServiceContainer, run_id: UUID, actor_id: UUID | None = None) -> None:
+    def __init__(self, services: ServiceContainer, run_id: UUID, actor: ActorCtx | None = None) -> None:
         self._services = services
-        self._actor_id = actor_id
+        self._actor = actor
         self.run_id = run_id
 
     async def info(self) -> RunInfo:
@@ -38,7 +40,9 @@ class RunHandle:
 
     async def cancel(self, *, reason: str | None = None) -> RunInfo:
         """Let the run end behind the tick that is being computed, and return it as it is now."""
-        return await self._services.run_service.cancel(self.run_id, reason=reason, actor_id=self._actor_id)
+        await self._services.gate.require(principal_of(self._actor), CommandType.CANCEL_RUN)
+        actor_id = None if self._actor is None else self._actor.id
+        return await self._services.run_service.cancel(self.run_id, reason=reason, actor_id=actor_id)
 
     async def follow(self) -> AsyncGenerator[RunInfo]:
         """Give the run whenever it has come further, and last of all as it ended."""
@@ -86,19 +90,19 @@ class Running(WorldHandle):
         **inputs: Any,
     ) -> RunHandle:
         """Begin what `run` does, and return a handle on it as soon as it is durable."""
-        services = await self._activate()
+        services = await self._activate(CommandType.RUN)
         expected_version = await self._record_resources(services, expected_version)
         request = self._request(CommandType.RUN, steps, debug, config, expected_version, inputs)
         info = await services.run_service.start(self.world_id, request)
-        return RunHandle(services, info.run_id, self._actor_id)
+        return RunHandle(services, info.run_id, self._actor)
 
     async def runs(self, limit: int = 100) -> list[RunInfo]:
         """Return the world's own runs, the newest first."""
-        services = await self._activate()
+        services = await self._activate(Access.READ_WORLD)
         return await services.run_service.list_runs(await self._row(services), limit=limit)
 
     async def _run(self, request: RunRequest) -> RunResult:
-        services = await self._activate()
+        services = await self._activate(request.kind)
         expected_version = await self._record_resources(services, request.expected_version)
         request = replace(request, expected_version=expected_version)
         result = await services.simulation_service.run(self.world_id, request)

@@ -9,8 +9,10 @@ from typing import Any, Self
 
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
+from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
-from archetype.runtime.actor import ActorCtx
+from archetype.log.permissions import Access, Action
+from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.running import RunHandle
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
@@ -36,7 +38,9 @@ class ArchetypeRuntime:
     """Worlds in one database, for scripts.
 
     The database is `database_url`, else ARCHETYPE_DATABASE_URL, else `./archetype.db`; an empty SQLite file
-    gets its schema by itself. Use it as an async context manager, or call `shutdown` at the end;
+    gets its schema by itself. With an `actor_ctx` all is done as that actor, as far as its roles permit it;
+    else as an administrator whom the log does not name. Use it as an async context manager, or call
+    `shutdown` at the end;
     `ArchetypeRuntime.sync()` is the same for code without async.
     """
 
@@ -84,7 +88,7 @@ class ArchetypeRuntime:
 
         A removed world is left out unless one that lives comes of it, or `with_archived`.
         """
-        services = await self.services()
+        services = await self._permitted(Access.LIST_WORLDS)
         return await services.ancestry_service.tree(with_archived=with_archived)
 
     async def verify(self, world: str | None = None, *, expect: str | None = None) -> VerifyReport:
@@ -93,12 +97,12 @@ class ArchetypeRuntime:
         `world` is a reference as `demo` or `demo@120`; `expect` is that commit's hash in hex, kept elsewhere.
         Faults are reported, not raised; a reference that names nothing raises.
         """
-        services = await self.services()
+        services = await self._permitted(Access.VERIFY)
         return await verify(services.database, world, expect=expect)
 
     async def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
         """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them."""
-        retention = (await self.services()).retention_service
+        retention = (await self._permitted(Access.COLLECT_GARBAGE)).retention_service
         return await (retention.garbage() if dry_run else retention.collect_garbage())
 
     async def resume_runs(self) -> list[RunHandle]:
@@ -106,8 +110,14 @@ class ArchetypeRuntime:
 
         Those that another living process has are its own. A server does this by itself.
         """
+        services = await self._permitted(CommandType.RUN)
+        resumed = await services.run_service.resume_interrupted()
+        return [RunHandle(services, run_id, self._actor) for run_id in resumed]
+
+    async def _permitted(self, action: Action) -> ServiceContainer:
         services = await self.services()
-        return [RunHandle(services, run_id) for run_id in await services.run_service.resume_interrupted()]
+        await services.gate.require(principal_of(self._actor), action)
+        return services
 
     async def services(self) -> ServiceContainer:
         """Return the services, opened; scripts seldom need them."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, overload
 
+from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.runtime.handle import WorldHandle
 from archetype.service.replays import ReplayReport
 from archetype.service.retention import ThinPlan, ThinResult
@@ -34,7 +36,7 @@ class Upkeep(WorldHandle):
             if outcome is not None:
                 await outcome
 
-        services = await self._activate()
+        services = await self._activate(Access.REPLAY_WORLD)
         row = await self._row(services)
         return await services.replay_service.replay(row, from_tick=from_tick, to_tick=to_tick, on_tick=heard)
 
@@ -44,7 +46,7 @@ class Upkeep(WorldHandle):
         `expect` is the commit hash in hex, kept elsewhere, of `tick`: a number or a label, by default that
         of the last one. With it the whole past up to there is proven.
         """
-        services = await self._activate()
+        services = await self._activate(Access.VERIFY)
         if tick is None:
             return await verify(services.database, str(self.world_id), expect=expect)
         _, at = await self._at(services, tick)
@@ -68,7 +70,7 @@ class Upkeep(WorldHandle):
         `keep_every` N keeps those of each N-th tick too; the log keeps `reason`. Each is rebuilt and compared
         first, with this process's code; pages are freed by `ArchetypeRuntime.collect_garbage`.
         """
-        services = await self._activate()
+        services = await self._activate(CommandType.THIN_WORLD)
         row = await self._row(services)
         if dry_run:
             return await services.retention_service.plan(row, keep_every=keep_every)

@@ -40,7 +40,10 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
     """
 
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
-        """Return a handle on the same world whose commands are this actor's."""
+        """Return a handle on the same world whose commands are this actor's, as far as its roles permit them.
+
+        What they do not permit raises `PermissionDeniedError`, and nothing is written.
+        """
         return RuntimeWorld(
             self._runtime,
             self._name,
@@ -65,7 +68,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
 
         Its class and constructor arguments are recorded, so that any process that loads the class can run it.
         """
-        services = await self._activate()
+        services = await self._activate(CommandType.ADD_PROCESSOR)
         services.simulation_service.pool.bind(self.world_id, processor)
         record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
@@ -95,7 +98,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
             "processor": processor if isinstance(processor, str) else processor.processor_name()
         }
         if isinstance(processor, Processor):
-            services = await self._activate()
+            services = await self._activate(CommandType.REPLACE_PROCESSOR)
             services.simulation_service.pool.bind(self.world_id, processor)
             record = ProcessorRecord.of(processor)
             payload |= {"parameters": record.parameters, "priority": record.priority}
@@ -168,7 +171,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
         return await self._fork(request, tick)
 
     async def _fork(self, request: ForkRequest, tick: int | str | None) -> list[RuntimeWorld]:
-        services = await self._activate()
+        services = await self._activate(CommandType.FORK_WORLD)
         if tick == -1:
             row, at = await self._row(services), -1
         else:
@@ -201,7 +204,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
         self, name: str, tick: int | str | None = None, *, expected_version: int | None = None
     ) -> Label:
         """Name a committed tick, by default the last one; forks that share it inherit the name."""
-        services = await self._activate()
+        services = await self._activate(CommandType.ADD_LABEL)
         row, at = await self._at(services, tick)
         return await services.label_service.add(
             row, name, at, actor_id=self._actor_id, expected_version=expected_version
@@ -209,7 +212,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
 
     async def unlabel(self, name: str, *, expected_version: int | None = None) -> None:
         """Take a tick's name away; one that is inherited is its ancestor's to remove."""
-        services = await self._activate()
+        services = await self._activate(CommandType.REMOVE_LABEL)
         row = await self._row(services)
         await services.label_service.remove(
             row, name, actor_id=self._actor_id, expected_version=expected_version
@@ -226,7 +229,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
 
         What is left out stays; see `ArchetypeRuntime.world`.
         """
-        services = await self._activate()
+        services = await self._activate(CommandType.CONFIGURE_WORLD)
         row = await self._row(services)
         change: dict[str, Any] = {} if snapshots is None else {"snapshots": snapshots}
         if scheduler is not None:
@@ -253,7 +256,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
 
     async def destroy(self, *, reason: str | None = None, expected_version: int | None = None) -> None:
         """Archive the world: it takes no more commands, its history stays, its name is free."""
-        services = await self._activate()
+        services = await self._activate(CommandType.DESTROY_WORLD)
         row = await self._row(services)
         await services.world_service.remove_world(
             row, reason=reason, actor_id=self._actor_id, expected_version=expected_version

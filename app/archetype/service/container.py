@@ -16,6 +16,8 @@ from archetype.service.commands import CommandService
 from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.executions import ExecutionService
+from archetype.service.gate import Gate
+from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
@@ -42,6 +44,8 @@ class ServiceContainer:
         self.database = Database(database_url or Settings.from_environment().database_url)
         self.appender = Appender(self.database)
         self.world_service = WorldService(self.database)
+        self.gate = Gate(self.database)
+        self.identity_service = IdentityService(self.database, self.world_service, self.gate)
         self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)

@@ -18,8 +18,10 @@ from archetype.log.hashes import iso_utc
 from archetype.store import schema
 from archetype.store.database import Reading
 from archetype.store.schema import (
+    actors,
     archetypes,
     events,
+    keys,
     labels,
     log_head,
     pages,
@@ -40,8 +42,10 @@ __all__ = [
     "log_heads",
     "orphans",
     "position_gaps",
+    "select_actors",
     "select_archetypes",
     "select_command_hashes",
+    "select_keys",
     "select_labels",
     "select_pages",
     "select_programs",
@@ -331,6 +335,17 @@ def select_archetypes(ids: Collection[bytes] | None = None) -> sa.Select[Any]:
     """Select archetypes by id: all, or these."""
     statement = sa.select(*_raw(*archetypes.columns)).order_by(archetypes.c.archetype_id)
     return statement if ids is None else statement.where(archetypes.c.archetype_id.in_(sorted(ids)))
+
+
+def select_actors() -> sa.Select[Any]:
+    """Select the actors by id."""
+    return sa.select(*_raw(*actors.columns)).order_by(actors.c.actor_id)
+
+
+def select_keys() -> sa.Select[Any]:
+    """Select the keys by id, each with `has_actor`: whether the actor that it names is there."""
+    has_actor = sa.exists().where(actors.c.actor_id == keys.c.actor_id).label("has_actor")
+    return sa.select(*_raw(*keys.columns), has_actor).order_by(keys.c.key_id)
 
 
 def total_pages(connection: Connection) -> int:

@@ -17,8 +17,10 @@ __all__ = [
     "UNFINISHED",
     "Id",
     "Moment",
+    "actors",
     "archetypes",
     "events",
+    "keys",
     "labels",
     "log_head",
     "metadata",
@@ -30,7 +32,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration that this release's code needs the database to be at."""
 
 UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
@@ -230,4 +232,31 @@ labels = sa.Table(
     sa.Column("name", sa.String(128), primary_key=True),
     sa.Column("tick", sa.BigInteger, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+actors = sa.Table(
+    "actors",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("roles", sa.Text, nullable=False),
+    sa.Column("world_roles", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("disabled_at", Moment),
+    sa.Column("reason", sa.Text),
+    sa.Index("actors_name", "name", unique=True),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("key_id", sa.String(16), primary_key=True),
+    sa.Column("actor_id", Id, sa.ForeignKey("actors.actor_id"), nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("worlds", sa.Text),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment),
+    sa.Column("revoked_at", Moment),
+    sa.Column("last_used_at", Moment),
+    sa.Index("keys_actor", "actor_id", "key_id"),
 )

@@ -76,6 +76,8 @@ async def build(url: str) -> None:
         await services.world_service.remove_world(await services.world_service.find("removed"), reason="over")
         await _crashed(services)
         await _cancelled(services)
+        await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
+        await services.identity_service.create_key("ann", worlds=["demo"])
 
 
 async def _demo(services: ServiceContainer) -> uuid.UUID:

@@ -9,12 +9,14 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from archetype.api.gate import Caller, needs
 from archetype.api.negotiation import json_answer
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import FromTick, Limit, ToTick, WorldReference
 from archetype.api.schemas.ancestry import MergeBaseResponse, TickResponse, TreeNodeResponse
 from archetype.api.schemas.diffs import DiffResponse
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 
 __all__ = ["AncestryRoutes"]
@@ -40,30 +42,49 @@ class AncestryRoutes(Controller):
     path = "/"
     tags = ("ancestry",)
 
-    @get("/worlds/{world:str}/diff", summary="Compare two states", responses=problems(404, 409, 422))
+    @get(
+        "/worlds/{world:str}/diff",
+        summary="Compare two states",
+        opt=needs(Access.READ_WORLD),
+        responses=problems(404, 409, 422),
+    )
     async def diff(
         self,
         world: WorldReference,
         services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
         other: Other,
         tolerance: Tolerance = 0.0,
         limit: Limit = 100,
     ) -> DiffResponse:
         """Say what leads from one state to another: entities, values, and the commands only one past has."""
+        other = await caller.may(Access.READ_WORLD, other)
         a, b = await services.world_service.resolve(world), await services.world_service.resolve(other)
         return DiffResponse(
             **asdict(await services.diff_service.diff(*a, *b, tolerance=tolerance, limit=limit))
         )
 
-    @get("/worlds/{world:str}/merge-base", summary="Find where pasts part", responses=problems(404, 422))
+    @get(
+        "/worlds/{world:str}/merge-base",
+        summary="Find where pasts part",
+        opt=needs(Access.READ_WORLD),
+        responses=problems(404, 422),
+    )
     async def merge_base(
-        self, world: WorldReference, services: NamedDependency[ServiceContainer], other: Other
+        self,
+        world: WorldReference,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        other: Other,
     ) -> MergeBaseResponse:
         """Say which tick is the last that both pasts share; 404 where they share none."""
+        other = await caller.may(Access.READ_WORLD, other)
         a, b = await services.world_service.resolve(world), await services.world_service.resolve(other)
         return MergeBaseResponse(**asdict(await services.ancestry_service.merge_base(*a, *b)))
 
-    @get("/tree", summary="Show the tree of forks", responses=problems(404, 422))
+    @get(
+        "/tree", summary="Show the tree of forks", opt=needs(Access.LIST_WORLDS), responses=problems(404, 422)
+    )
     async def tree(
         self,
         services: NamedDependency[ServiceContainer],
@@ -78,7 +99,12 @@ class AncestryRoutes(Controller):
         nodes = await services.ancestry_service.tree(found, with_archived=with_archived)
         return await json_answer([asdict(node) for node in nodes])
 
-    @get("/worlds/{world:str}/ticks", summary="List ticks", responses=problems(404, 422))
+    @get(
+        "/worlds/{world:str}/ticks",
+        summary="List ticks",
+        opt=needs(Access.READ_LOG),
+        responses=problems(404, 422),
+    )
     async def ticks(
         self,
         world: WorldReference,

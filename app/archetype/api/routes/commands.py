@@ -11,6 +11,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
+from archetype.api.gate import needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import (
@@ -34,6 +35,8 @@ from archetype.api.schemas.commands import (
     ReceiptResponse,
 )
 from archetype.api.submitting import Submitter
+from archetype.log.command import QUEUED_TYPES, CommandType
+from archetype.log.permissions import Access
 from archetype.service.commands import HistoryEntry
 from archetype.service.container import ServiceContainer
 from archetype.service.filters import history_filter
@@ -50,6 +53,8 @@ Status = Annotated[
     str | None, QueryParameter(description="Only commands that are this: pending, applied or rejected.")
 ]
 _REFUSALS = (404, 409, 412, 413, 422, 429)
+QUEUED = tuple(map(CommandType, QUEUED_TYPES))
+"""Any of these opens the door; each command is asked about behind it."""
 
 
 def _wanted(
@@ -75,7 +80,13 @@ class CommandRoutes(Controller):
     tags = ("commands",)
     dependencies = {"wanted": Provide(_wanted, sync_to_thread=False)}  # noqa: RUF012  read by the framework
 
-    @post("/commands", summary="Submit a command", status_code=202, responses=problems(*_REFUSALS))
+    @post(
+        "/commands",
+        summary="Submit a command",
+        opt=needs(*QUEUED),
+        status_code=202,
+        responses=problems(*_REFUSALS),
+    )
     async def submit(
         self,
         world: FromPath[str],
@@ -86,7 +97,13 @@ class CommandRoutes(Controller):
         receipt = await submitter.submit(world, data.request(data.id))
         return ReceiptResponse.of(receipt, data.tick)
 
-    @post("/commands/batch", summary="Submit commands", status_code=202, responses=problems(*_REFUSALS))
+    @post(
+        "/commands/batch",
+        summary="Submit commands",
+        opt=needs(*QUEUED),
+        status_code=202,
+        responses=problems(*_REFUSALS),
+    )
     async def submit_batch(
         self,
         world: FromPath[str],
@@ -95,6 +112,7 @@ class CommandRoutes(Controller):
         prefer: Prefer = "",
     ) -> Response[list[str] | list[ReceiptResponse]]:
         """Accept commands in their order, all or none; a fault's path says which: `commands.3.payload.…`."""
+        world = await submitter.permit(world, (command.type for command in data.commands))
         world_id = await world_id_of(submitter.services, world)
         ids = submitter.conditions.batch_ids(world_id, (command.id for command in data.commands))
         requests = [
@@ -109,7 +127,7 @@ class CommandRoutes(Controller):
         ]
         return Response(answers, headers={"Preference-Applied": "return=representation"})
 
-    @get("/commands", summary="List commands", responses=problems(404, 422))
+    @get("/commands", summary="List commands", opt=needs(Access.READ_LOG), responses=problems(404, 422))
     async def commands(
         self,
         world: WorldReference,
@@ -124,7 +142,12 @@ class CommandRoutes(Controller):
         entries, headers = await _page(services, found, "commands", wanted, limit=limit, before=before)
         return Response([CommandEntry.of(entry) for entry in entries], headers=headers)
 
-    @get("/commands/pending", summary="Count waiting commands", responses=problems(404, 422))
+    @get(
+        "/commands/pending",
+        summary="Count waiting commands",
+        opt=needs(Access.READ_LOG),
+        responses=problems(404, 422),
+    )
     async def pending(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> PendingResponse:
@@ -133,7 +156,7 @@ class CommandRoutes(Controller):
         count = await services.command_service.pending_count(found.world_id)
         return PendingResponse(world_id=found.world_id, pending_count=count)
 
-    @get("/history", summary="Read the log", responses=problems(404, 422))
+    @get("/history", summary="Read the log", opt=needs(Access.READ_LOG), responses=problems(404, 422))
     async def history(
         self,
         world: WorldReference,

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath, PathParameter, QueryParameter
 
 from archetype.api.encodings import MediaType
+from archetype.api.gate import needs
 from archetype.api.negotiation import ArrowBody, json_answer
 from archetype.api.problems import problems
 from archetype.api.requests import AtTick, DueTick, FromTick, Priority, ToTick, WorldReference, names, past_of
@@ -23,7 +24,9 @@ from archetype.api.schemas.entities import (
     SpawnBody,
 )
 from archetype.api.submitting import Submitter
+from archetype.log.command import CommandType
 from archetype.log.payloads import MAX_ENTITY_ID
+from archetype.log.permissions import Access
 from archetype.service.admission import BULK_BYTES_MAX, CommandRequest
 from archetype.service.container import ServiceContainer
 
@@ -41,7 +44,7 @@ class EntityRoutes(Controller):
     path = "/worlds/{world:str}/entities"
     tags = ("entities",)
 
-    @post(summary="Spawn an entity", status_code=202, responses=_REFUSALS)
+    @post(summary="Spawn an entity", opt=needs(CommandType.SPAWN), status_code=202, responses=_REFUSALS)
     async def spawn(
         self,
         world: FromPath[str],
@@ -57,7 +60,12 @@ class EntityRoutes(Controller):
         )
         return Response(receipt, headers={"Location": f"/worlds/{world}/entities/{receipt.entity_id}"})
 
-    @get("/{entity_id:int}", summary="Read an entity", responses=problems(404, 422))
+    @get(
+        "/{entity_id:int}",
+        summary="Read an entity",
+        opt=needs(Access.READ_WORLD),
+        responses=problems(404, 422),
+    )
     async def entity(
         self,
         world: WorldReference,
@@ -69,7 +77,12 @@ class EntityRoutes(Controller):
         found, at = await services.world_service.resolve(world, tick)
         return EntityResponse(**asdict(await services.query_service.entity(found, entity_id, at)))
 
-    @get("/{entity_id:int}/history", summary="Follow an entity", responses=problems(404, 409, 413, 422))
+    @get(
+        "/{entity_id:int}/history",
+        summary="Follow an entity",
+        opt=needs(Access.READ_LOG),
+        responses=problems(404, 409, 413, 422),
+    )
     async def history(
         self,
         world: WorldReference,
@@ -83,7 +96,13 @@ class EntityRoutes(Controller):
         moments = await services.entity_service.history(found, entity_id, from_tick=from_tick, to_tick=end)
         return await json_answer([asdict(moment) for moment in moments])
 
-    @patch("/{entity_id:int}", summary="Update an entity", status_code=202, responses=_REFUSALS)
+    @patch(
+        "/{entity_id:int}",
+        summary="Update an entity",
+        opt=needs(CommandType.UPDATE),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def update(
         self,
         world: FromPath[str],
@@ -97,7 +116,13 @@ class EntityRoutes(Controller):
             world, "update", payload, tick=data.tick, priority=data.priority
         )
 
-    @delete("/{entity_id:int}", summary="Despawn an entity", status_code=202, responses=_REFUSALS)
+    @delete(
+        "/{entity_id:int}",
+        summary="Despawn an entity",
+        opt=needs(CommandType.DESPAWN),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def despawn(
         self,
         world: FromPath[str],
@@ -110,7 +135,13 @@ class EntityRoutes(Controller):
         payload = {"entity_id": entity_id}
         return await submitter.entity_command(world, "despawn", payload, tick=tick, priority=priority)
 
-    @post("/{entity_id:int}/components", summary="Add components", status_code=202, responses=_REFUSALS)
+    @post(
+        "/{entity_id:int}/components",
+        summary="Add components",
+        opt=needs(CommandType.ADD_COMPONENT),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def add_components(
         self,
         world: FromPath[str],
@@ -124,7 +155,13 @@ class EntityRoutes(Controller):
             world, "add_component", payload, tick=data.tick, priority=data.priority
         )
 
-    @delete("/{entity_id:int}/components", summary="Remove components", status_code=202, responses=_REFUSALS)
+    @delete(
+        "/{entity_id:int}/components",
+        summary="Remove components",
+        opt=needs(CommandType.REMOVE_COMPONENT),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def remove_components(
         self,
         world: FromPath[str],
@@ -143,6 +180,7 @@ class EntityRoutes(Controller):
     @post(
         "/bulk",
         summary="Spawn entities from an Arrow table",
+        opt=needs(CommandType.SPAWN),
         status_code=202,
         responses=_BULK_REFUSALS,
         operation_class=ArrowBody,
@@ -163,6 +201,7 @@ class EntityRoutes(Controller):
     @patch(
         "/bulk",
         summary="Update entities from an Arrow table",
+        opt=needs(CommandType.UPDATE),
         status_code=202,
         responses=_BULK_REFUSALS,
         operation_class=ArrowBody,

@@ -10,11 +10,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
+from archetype.api.gate import needs
 from archetype.api.problems import problems
 from archetype.api.requests import names
 from archetype.api.schemas.events import EventResponse
 from archetype.api.streaming import EVENT_STREAM, EventStreams
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.live import POSITION_MAX, event_filter
 from archetype.store.feed import EventFilter
@@ -85,7 +87,12 @@ class EventRoutes(Controller):
         "place": Provide(_place, sync_to_thread=False),
     }
 
-    @get("/events", summary="Follow the log", responses=problems(422, 429) | _STREAM)
+    @get(
+        "/events",
+        summary="Follow the log",
+        opt=needs(Access.FOLLOW_LOG),
+        responses=problems(422, 429) | _STREAM,
+    )
     async def log(
         self,
         services: NamedDependency[ServiceContainer],
@@ -99,7 +106,12 @@ class EventRoutes(Controller):
         opening = partial(services.live_service.feed, place, None, wanted)
         return await streams.answer(opening, "/events", follow=follow)
 
-    @get("/worlds/{world:str}/events", summary="Follow a world", responses=problems(404, 422, 429) | _STREAM)
+    @get(
+        "/worlds/{world:str}/events",
+        summary="Follow a world",
+        opt=needs(Access.READ_LOG),
+        responses=problems(404, 422, 429) | _STREAM,
+    )
     async def world(
         self,
         world: FromPath[str],

@@ -9,10 +9,13 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, PathParameter
 
+from archetype.api.gate import needs
 from archetype.api.problems import problems
 from archetype.api.requests import WorldReference
 from archetype.api.schemas.labels import LabelBody, LabelResponse
 from archetype.api.submitting import Submitter
+from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.references import Reference
 
@@ -27,7 +30,11 @@ class LabelRoutes(Controller):
     path = "/worlds/{world:str}/labels"
     tags = ("labels",)
 
-    @post(summary="Label a tick", responses=problems(404, 409, 412, 413, 422))
+    @post(
+        summary="Label a tick",
+        opt=needs(CommandType.ADD_LABEL),
+        responses=problems(404, 409, 412, 413, 422),
+    )
     async def add(
         self,
         world: WorldReference,
@@ -43,11 +50,12 @@ class LabelRoutes(Controller):
             tick,
             is_relative=data.tick is None and Reference.parse(world).tick is None,
             command_id=conditions.command_id(found.world_id),
+            actor_id=submitter.caller.actor_id,
             expected_version=conditions.expected_version,
         )
         return LabelResponse(**asdict(label))
 
-    @get(summary="List labels", responses=problems(404, 422))
+    @get(summary="List labels", opt=needs(Access.READ_WORLD), responses=problems(404, 422))
     async def labels(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> list[LabelResponse]:
@@ -55,7 +63,13 @@ class LabelRoutes(Controller):
         found = await services.world_service.find(world)
         return [LabelResponse(**asdict(each)) for each in await services.label_service.list_labels(found)]
 
-    @delete("/{name:str}", summary="Remove a label", status_code=204, responses=problems(404, 409, 412, 422))
+    @delete(
+        "/{name:str}",
+        summary="Remove a label",
+        opt=needs(CommandType.REMOVE_LABEL),
+        status_code=204,
+        responses=problems(404, 409, 412, 422),
+    )
     async def remove(
         self,
         world: FromPath[str],
@@ -69,5 +83,6 @@ class LabelRoutes(Controller):
             found,
             name,
             command_id=conditions.command_id(found.world_id),
+            actor_id=submitter.caller.actor_id,
             expected_version=conditions.expected_version,
         )

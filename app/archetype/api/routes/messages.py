@@ -9,6 +9,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
+from archetype.api.gate import needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Before, FromTick, Limit, ToTick, WorldReference, past_of
@@ -16,6 +17,7 @@ from archetype.api.schemas.commands import ReceiptResponse
 from archetype.api.schemas.messages import MessageBody, MessageResponse
 from archetype.api.submitting import Submitter
 from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.messages import message_filter
 from archetype.store.history import HistoryFilter
@@ -46,7 +48,12 @@ class MessageRoutes(Controller):
     tags = ("messages",)
     dependencies = {"wanted": Provide(_wanted, sync_to_thread=False)}  # noqa: RUF012  read by the framework
 
-    @post(summary="Send a message", status_code=202, responses=problems(404, 409, 412, 413, 422, 429))
+    @post(
+        summary="Send a message",
+        opt=needs(CommandType.MESSAGE),
+        status_code=202,
+        responses=problems(404, 409, 412, 413, 422, 429),
+    )
     async def send(
         self, world: FromPath[str], data: MessageBody, submitter: NamedDependency[Submitter]
     ) -> ReceiptResponse:
@@ -58,7 +65,7 @@ class MessageRoutes(Controller):
             world, CommandType.MESSAGE, data.payload(), tick=data.tick, priority=data.priority
         )
 
-    @get(summary="Read messages", responses=problems(404, 422))
+    @get(summary="Read messages", opt=needs(Access.READ_LOG), responses=problems(404, 422))
     async def messages(
         self,
         world: WorldReference,

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from archetype.api.encodings import MediaType
+from archetype.api.gate import needs
 from archetype.api.negotiation import TableAnswer, accepted_media_type, json_answer, table_answer
 from archetype.api.problems import problems
 from archetype.api.requests import (
@@ -33,6 +34,7 @@ from archetype.api.schemas.states import (
 )
 from archetype.core.component import Component
 from archetype.errors import ComponentError, FieldFault
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.frames import TableSlice, json_rows
 from archetype.service.queries import Selection
@@ -55,7 +57,13 @@ class QueryRoutes(Controller):
     path = "/worlds/{world:str}"
     tags = ("state",)
 
-    @get("/state", summary="Read a state", responses=_REFUSALS, operation_class=TableAnswer)
+    @get(
+        "/state",
+        summary="Read a state",
+        opt=needs(Access.READ_WORLD),
+        responses=_REFUSALS,
+        operation_class=TableAnswer,
+    )
     async def state(
         self,
         request: Request[Any, Any, State],
@@ -81,7 +89,13 @@ class QueryRoutes(Controller):
             return await json_answer(states[0])
         return await json_answer({"world_id": found.world_id, **_bounds(at), "states": states})
 
-    @get("/components", summary="Read components", responses=_REFUSALS, operation_class=TableAnswer)
+    @get(
+        "/components",
+        summary="Read components",
+        opt=needs(Access.READ_WORLD),
+        responses=_REFUSALS,
+        operation_class=TableAnswer,
+    )
     async def components(
         self,
         request: Request[Any, Any, State],
@@ -114,7 +128,7 @@ class QueryRoutes(Controller):
         asked = {"world_id": found.world_id, "component_types": kinds, "entity_ids": wanted}
         return await json_answer({**asked, **_bounds(at), "rows": rows})
 
-    @get("/counts", summary="Count entities", responses=problems(404, 413, 422))
+    @get("/counts", summary="Count entities", opt=needs(Access.READ_WORLD), responses=problems(404, 413, 422))
     async def counts(
         self,
         world: WorldReference,

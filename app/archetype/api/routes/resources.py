@@ -9,12 +9,14 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, PathParameter
 
+from archetype.api.gate import needs
 from archetype.api.problems import problems
 from archetype.api.requests import DueTick, Priority
 from archetype.api.schemas.commands import ReceiptResponse
 from archetype.api.schemas.resources import ResourceBody, ResourceResponse
 from archetype.api.submitting import Submitter
 from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 
 __all__ = ["ResourceRoutes"]
@@ -29,7 +31,12 @@ class ResourceRoutes(Controller):
     path = "/worlds/{world:str}/resources"
     tags = ("resources",)
 
-    @post(summary="Record a resource", status_code=202, responses=_REFUSALS)
+    @post(
+        summary="Record a resource",
+        opt=needs(CommandType.ADD_RESOURCE),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def add(
         self, world: FromPath[str], data: ResourceBody, submitter: NamedDependency[Submitter]
     ) -> ReceiptResponse:
@@ -39,7 +46,7 @@ class ResourceRoutes(Controller):
             world, CommandType.ADD_RESOURCE, payload, tick=data.tick, priority=data.priority
         )
 
-    @get(summary="List recorded resources", responses=problems(404, 422))
+    @get(summary="List recorded resources", opt=needs(Access.READ_WORLD), responses=problems(404, 422))
     async def resources(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> list[ResourceResponse]:
@@ -48,7 +55,13 @@ class ResourceRoutes(Controller):
         records = await services.simulation_service.resources(found)
         return [ResourceResponse(**asdict(record.info())) for record in records]
 
-    @delete("/{name:str}", summary="Remove a resource", status_code=202, responses=_REFUSALS)
+    @delete(
+        "/{name:str}",
+        summary="Remove a resource",
+        opt=needs(CommandType.REMOVE_RESOURCE),
+        status_code=202,
+        responses=_REFUSALS,
+    )
     async def remove(
         self,
         world: FromPath[str],

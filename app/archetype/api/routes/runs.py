@@ -13,14 +13,18 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
+from archetype.api.gate import ANYBODY_KNOWN, Caller, needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Limit
 from archetype.api.schemas.simulation import CancelBody, CancelRequest, RunInfoResponse
 from archetype.api.submitting import Submitter
-from archetype.errors import FieldFault, InvalidInputError
+from archetype.errors import FieldFault, InvalidInputError, RunNotFoundError
+from archetype.log.command import CommandType
+from archetype.log.permissions import Access, Action
 from archetype.service.container import ServiceContainer
 from archetype.service.run_service import RunService
+from archetype.service.runs import RunInfo
 
 __all__ = ["RunRoutes"]
 
@@ -37,7 +41,12 @@ class RunRoutes(Controller):
     path = "/"
     tags = ("simulation",)
 
-    @get("/worlds/{world:str}/runs", summary="List runs", responses=problems(404, 422))
+    @get(
+        "/worlds/{world:str}/runs",
+        summary="List runs",
+        opt=needs(Access.READ_WORLD),
+        responses=problems(404, 422),
+    )
     async def runs(
         self,
         world: FromPath[str],
@@ -54,14 +63,22 @@ class RunRoutes(Controller):
         older = f"/worlds/{found.world_id}/runs"
         return Response(page, headers=next_page(older, before=page[-1].run_id, limit=limit))
 
-    @get("/runs/{run_id:uuid}", summary="Read a run", responses=problems(404))
+    @get("/runs/{run_id:uuid}", summary="Read a run", opt=ANYBODY_KNOWN, responses=problems(404))
     async def run(
-        self, run_id: FromPath[UUID], services: NamedDependency[ServiceContainer]
+        self,
+        run_id: FromPath[UUID],
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
     ) -> RunInfoResponse:
         """Say how far a run is, or how it ended."""
-        return RunInfoResponse(**asdict(await services.run_service.find(run_id)))
+        return RunInfoResponse(**asdict(await _permitted_run(services, caller, run_id, Access.READ_WORLD)))
 
-    @post("/runs/{run_id:uuid}/cancel", summary="Cancel a run", responses=problems(404, 409, 412, 413, 422))
+    @post(
+        "/runs/{run_id:uuid}/cancel",
+        summary="Cancel a run",
+        opt=ANYBODY_KNOWN,
+        responses=problems(404, 409, 412, 413, 422),
+    )
     async def cancel(
         self,
         run_id: FromPath[UUID],
@@ -72,19 +89,27 @@ class RunRoutes(Controller):
 
         Cancelled again it answers as it stands. The ticks that are committed stay.
         """
+        await _permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
         info = await submitter.services.run_service.cancel(
             run_id,
             reason=(data or CancelRequest()).reason,
             command_id=submitter.conditions.command_id(f"{run_id}:cancel"),
+            actor_id=submitter.caller.actor_id,
             expected_version=submitter.conditions.expected_version,
         )
         return Response(RunInfoResponse(**asdict(info)), status_code=200 if info.has_ended else 202)
 
-    @get("/runs/{run_id:uuid}/events", summary="Follow a run", responses=problems(404, 422))
+    @get(
+        "/runs/{run_id:uuid}/events",
+        summary="Follow a run",
+        opt=ANYBODY_KNOWN,
+        responses=problems(404, 422),
+    )
     async def events(
         self,
         run_id: FromPath[UUID],
         services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
         last_event_id: LastEventId = None,
     ) -> ServerSentEvent:
         """Stream a run's progress as server-sent events, from its present state to its end.
@@ -93,8 +118,19 @@ class RunRoutes(Controller):
         for the last one; a stream without that was cut off by a server that stops, and can be taken up again.
         """
         after = _ticks_of(last_event_id)
-        await services.run_service.find(run_id)
+        await _permitted_run(services, caller, run_id, Access.READ_WORLD)
         return ServerSentEvent(_messages(services.run_service, run_id, after))
+
+
+async def _permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
+    """Return a run whose world the caller may do this in; the others do not learn whether there is one."""
+    try:
+        info = await services.run_service.find(run_id)
+    except RunNotFoundError:
+        await caller.gate.require(caller.principal, action)
+        raise
+    await caller.may(action, str(info.world_id))
+    return info
 
 
 async def _messages(runs: RunService, run_id: UUID, after: int) -> AsyncGenerator[ServerSentEventMessage]:

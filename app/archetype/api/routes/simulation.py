@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from archetype.api.gate import needs
 from archetype.api.problems import problems
 from archetype.api.requests import FromTick, Prefer, ToTick, WorldReference, past_of, prefers, world_id_of
 from archetype.api.schemas.scheduling import PlanResponse, TickExecutionsResponse
@@ -29,6 +30,7 @@ from archetype.api.schemas.simulation import RunRequest as RunIn
 from archetype.api.submitting import Submitter
 from archetype.errors import LimitExceededError, UnavailableError
 from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.ranges import committed_range
 from archetype.service.runs import RunRequest, RunResult
@@ -47,7 +49,7 @@ class SimulationRoutes(Controller):
     path = "/worlds/{world:str}"
     tags = ("simulation",)
 
-    @post("/step", summary="Run one tick", status_code=200, responses=_REFUSALS)
+    @post("/step", summary="Run one tick", opt=needs(CommandType.STEP), status_code=200, responses=_REFUSALS)
     async def step(
         self,
         world: FromPath[str],
@@ -65,7 +67,7 @@ class SimulationRoutes(Controller):
             tick=result.final_tick,
         )
 
-    @post("/run", summary="Run ticks", status_code=200, responses=_REFUSALS)
+    @post("/run", summary="Run ticks", opt=needs(CommandType.RUN), status_code=200, responses=_REFUSALS)
     async def run(
         self,
         world: FromPath[str],
@@ -88,7 +90,12 @@ class SimulationRoutes(Controller):
         result = await _run(submitter, world, asked, kind=CommandType.RUN, steps=asked.num_steps)
         return Response(RunResponse(**asdict(result)))
 
-    @get("/processors", summary="List a world's processors", responses=problems(404, 422))
+    @get(
+        "/processors",
+        summary="List a world's processors",
+        opt=needs(Access.READ_WORLD),
+        responses=problems(404, 422),
+    )
     async def processors(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> list[ProcessorResponse]:
@@ -97,7 +104,9 @@ class SimulationRoutes(Controller):
         infos = await services.simulation_service.processors(found)
         return [ProcessorResponse.of(info) for info in infos]
 
-    @get("/plan", summary="Plan the next tick", responses=problems(404, 409, 422))
+    @get(
+        "/plan", summary="Plan the next tick", opt=needs(Access.READ_WORLD), responses=problems(404, 409, 422)
+    )
     async def plan(self, world: FromPath[str], services: NamedDependency[ServiceContainer]) -> PlanResponse:
         """Say which processors of the next tick run together, and where their declared writes overlap.
 
@@ -106,7 +115,7 @@ class SimulationRoutes(Controller):
         found = await services.world_service.find(world)
         return PlanResponse(**asdict(await services.plan_service.plan(found)))
 
-    @get("/executions", summary="Say what ran", responses=problems(404, 413, 422))
+    @get("/executions", summary="Say what ran", opt=needs(Access.READ_LOG), responses=problems(404, 413, 422))
     async def executions(
         self,
         world: WorldReference,
@@ -123,7 +132,12 @@ class SimulationRoutes(Controller):
         ran = await services.execution_service.of_ticks(found, ticks.start, ticks.stop)
         return await asyncio.to_thread(lambda: [TickExecutionsResponse.of(each) for each in ran])
 
-    @get("/replay", summary="Compute ticks again", responses=problems(404, 409, 413, 422))
+    @get(
+        "/replay",
+        summary="Compute ticks again",
+        opt=needs(Access.REPLAY_WORLD),
+        responses=problems(404, 409, 413, 422),
+    )
     async def replay(
         self,
         request: Request[Any, Any, State],
@@ -180,5 +194,6 @@ def _request(
         inputs=asked.inputs,
         is_debug=asked.debug,
         command_id=submitter.conditions.command_id(world_id),
+        actor_id=submitter.caller.actor_id,
         expected_version=submitter.conditions.expected_version,
     )

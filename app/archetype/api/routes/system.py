@@ -9,6 +9,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 import archetype
+from archetype.api.gate import OPEN, needs
 from archetype.api.metrics import METRICS_MEDIA_TYPE, Metrics
 from archetype.api.problems import problems
 from archetype.api.schemas.scheduling import declared_fields
@@ -24,6 +25,7 @@ from archetype.core.component import Component
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
 from archetype.core.scheduling.declared import declarations
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 
 __all__ = ["SystemRoutes"]
@@ -35,28 +37,39 @@ class SystemRoutes(Controller):
     path = "/"
     tags = ("system",)
 
-    @get("/", summary="Say what answers here", responses=problems())
+    @get("/", summary="Say what answers here", opt=OPEN, responses=problems())
     async def root(self) -> ServerInfo:
         """Name the server and its version."""
         return ServerInfo(name="archetype-log", version=archetype.__version__)
 
-    @get("/healthz", summary="Say whether the server lives", responses=problems())
+    @get("/healthz", summary="Say whether the server lives", opt=OPEN, responses=problems())
     async def healthz(self) -> StatusResponse:
         """Answer as long as the process can."""
         return StatusResponse(status="ok")
 
-    @get("/readyz", summary="Say whether the server can work", responses=problems())
+    @get("/readyz", summary="Say whether the server can work", opt=OPEN, responses=problems())
     async def readyz(self, services: NamedDependency[ServiceContainer]) -> StatusResponse:
         """Ask the database for its schema; 503 when it does not answer or has another one."""
         await services.database.require_schema()
         return StatusResponse(status="ok")
 
-    @get("/metrics", summary="Give figures to Prometheus", media_type="text/plain", responses=problems())
+    @get(
+        "/metrics",
+        summary="Give figures to Prometheus",
+        opt=needs(Access.READ_METRICS),
+        media_type="text/plain",
+        responses=problems(),
+    )
     async def metrics(self, metrics: NamedDependency[Metrics]) -> Response[bytes]:
         """Give the server's counters in Prometheus' text form."""
         return Response(metrics.render(), media_type=METRICS_MEDIA_TYPE)
 
-    @get("/components", summary="List loaded component types", responses=problems())
+    @get(
+        "/components",
+        summary="List loaded component types",
+        opt=needs(Access.READ_CATALOG),
+        responses=problems(),
+    )
     async def component_types(self) -> list[ComponentType]:
         """List the component classes that this server has loaded, with their fields."""
         return [
@@ -71,7 +84,12 @@ class SystemRoutes(Controller):
             for name, kind in sorted(Component.loaded_types().items())
         ]
 
-    @get("/processors", summary="List loaded processor types", responses=problems())
+    @get(
+        "/processors",
+        summary="List loaded processor types",
+        opt=needs(Access.READ_CATALOG),
+        responses=problems(),
+    )
     async def processor_types(self) -> list[ProcessorType]:
         """List the processor classes that this server has loaded, with parameters and declarations."""
         return [

@@ -10,6 +10,7 @@ from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from archetype.api.gate import needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Limit, WorldReference
@@ -18,6 +19,8 @@ from archetype.api.submitting import Submitter
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import NotFoundError, WorldArchivedError
+from archetype.log.command import CommandType
+from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.references import Reference
@@ -35,7 +38,7 @@ class WorldRoutes(Controller):
     path = "/worlds"
     tags = ("worlds",)
 
-    @post(summary="Create a world", responses=problems(409, 413, 422))
+    @post(summary="Create a world", opt=needs(CommandType.CREATE_WORLD), responses=problems(409, 413, 422))
     async def create(
         self,
         data: WorldBody,
@@ -50,9 +53,12 @@ class WorldRoutes(Controller):
             scheduler=data.scheduler,
         )
         command_id = submitter.conditions.command_id("worlds")
-        return _created(await submitter.services.world_service.create_world(config, command_id=command_id))
+        created = await submitter.services.world_service.create_world(
+            config, command_id=command_id, actor_id=submitter.caller.actor_id
+        )
+        return _created(created)
 
-    @get(summary="List worlds", responses=problems(422))
+    @get(summary="List worlds", opt=needs(Access.LIST_WORLDS), responses=problems(422))
     async def list_worlds(
         self,
         services: NamedDependency[ServiceContainer],
@@ -66,7 +72,7 @@ class WorldRoutes(Controller):
         headers = {} if is_last else next_page("/worlds", after=page[-1].world_id, limit=limit)
         return Response(page, headers=headers)
 
-    @get("/{world:str}", summary="Read a world", responses=problems(404, 422))
+    @get("/{world:str}", summary="Read a world", opt=needs(Access.READ_WORLD), responses=problems(404, 422))
     async def read(
         self, world: FromPath[str], services: NamedDependency[ServiceContainer]
     ) -> Response[WorldResponse]:
@@ -74,7 +80,12 @@ class WorldRoutes(Controller):
         found = await services.world_service.find(world)
         return _described(await services.world_service.info(found))
 
-    @patch("/{world:str}", summary="Configure a world", responses=problems(404, 409, 412, 413, 422))
+    @patch(
+        "/{world:str}",
+        summary="Configure a world",
+        opt=needs(CommandType.CONFIGURE_WORLD),
+        responses=problems(404, 409, 412, 413, 422),
+    )
     async def configure(
         self,
         world: FromPath[str],
@@ -88,11 +99,18 @@ class WorldRoutes(Controller):
             found,
             data.model_dump(mode="json", exclude_unset=True),
             command_id=conditions.command_id(found.world_id),
+            actor_id=submitter.caller.actor_id,
             expected_version=conditions.expected_version,
         )
         return _described(info)
 
-    @delete("/{world:str}", summary="Remove a world", status_code=204, responses=problems(404, 409, 412, 422))
+    @delete(
+        "/{world:str}",
+        summary="Remove a world",
+        opt=needs(CommandType.DESTROY_WORLD),
+        status_code=204,
+        responses=problems(404, 409, 412, 422),
+    )
     async def remove(
         self, world: FromPath[str], submitter: NamedDependency[Submitter], reason: Reason = None
     ) -> None:
@@ -111,13 +129,19 @@ class WorldRoutes(Controller):
                 found,
                 reason=reason,
                 command_id=conditions.command_id(f"{found.world_id}:remove"),
+                actor_id=submitter.caller.actor_id,
                 expected_version=conditions.expected_version,
             )
         except WorldArchivedError:
             await worlds.find(world)
             raise
 
-    @post("/{world:str}/fork", summary="Fork a world", responses=problems(404, 409, 412, 413, 422))
+    @post(
+        "/{world:str}/fork",
+        summary="Fork a world",
+        opt=needs(CommandType.FORK_WORLD),
+        responses=problems(404, 409, 412, 413, 422),
+    )
     async def fork(
         self,
         world: WorldReference,
@@ -142,6 +166,7 @@ class WorldRoutes(Controller):
             count=asked.count,
             command_id=command_id,
             expected_version=submitter.conditions.expected_version,
+            actor_id=submitter.caller.actor_id,
         )
         try:
             if asked.tick == -1:

@@ -33,6 +33,8 @@ class FaultKind(StrEnum):
     PAGE = "page"
     RUN = "run"
     LABEL = "label"
+    ACTOR = "actor"
+    KEY = "key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from archetype.service.verification.faults import (
     VerifyReport,
     place,
 )
+from archetype.service.verification.identities import check_identities
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
 from archetype.service.verification.scope import find_scope
@@ -86,6 +87,8 @@ async def _verify_all(reading: Reading, findings: Findings, progress: Progress) 
         await _check_orphans(reading, findings)
     async with _damage_found(reading, findings, "pages, archetypes, programs"):
         await blobs.check_all()
+    async with _damage_found(reading, findings, "actors, keys"):
+        await check_identities(reading, findings)
     async with _damage_found(reading, findings, "worlds"):
         for row in await reading.read(lambda connection: list(connection.execute(audit.select_worlds()))):
             async with _damage_found(reading, findings, place(world=row.world_id)):

@@ -1,0 +1,65 @@
+"""Calls about identities: who asks, and for administrators the actors and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from archetype.client import answers
+from archetype.client.calls import Calls, present
+
+__all__ = ["IdentityCalls"]
+
+
+class IdentityCalls(Calls):
+    """The calls about actors and keys."""
+
+    def me(self) -> answers.Me:
+        """Return as whom the server knows this client, and what it may do."""
+        return self._read("/me")
+
+    def create_actor(
+        self,
+        name: str,
+        *,
+        roles: Sequence[str] = (),
+        world_roles: Mapping[str, Sequence[str]] | None = None,
+    ) -> answers.Actor:
+        """Make an actor; `world_roles` are by a world's name or id, and hold in that world alone."""
+        given = {world: list(each) for world, each in (world_roles or {}).items()}
+        return self._change("POST", "/actors", {"name": name, "roles": list(roles), "world_roles": given})
+
+    def actors(self) -> list[answers.Actor]:
+        """Return all actors in the order of their making."""
+        return self._read("/actors")
+
+    def disable_actor(self, name: str, *, reason: str | None = None) -> answers.Actor:
+        """Let none of an actor's keys hold any more."""
+        return self._change("POST", f"/actors/{_part(name)}/disable", present(reason=reason))
+
+    def create_key(
+        self, name: str, *, worlds: Sequence[str] | None = None, expires_in_s: int | None = None
+    ) -> answers.IssuedKey:
+        """Give an actor a key, which this answer alone shows; `worlds` are the only ones it is good for.
+
+        Where the answer is lost on its way, the call is repeated: then an unused key stays in the list.
+        """
+        named = None if worlds is None else list(worlds)
+        body = present(worlds=named, expires_in_s=expires_in_s)
+        return self._change("POST", f"/actors/{_part(name)}/keys", body)
+
+    def keys(self, actor: str | None = None) -> list[answers.Key]:
+        """Return all keys, or those of an actor, in the order of their making."""
+        return self._read("/keys", actor=actor)
+
+    def revoke_key(self, key_id: str) -> answers.Key:
+        """End a key."""
+        return self._change("DELETE", f"/keys/{_part(key_id)}")
+
+    def rotate_key(self, key_id: str, *, grace_s: int = 0) -> answers.IssuedKey:
+        """Replace a key by another one; the old one holds for `grace_s` seconds more."""
+        return self._change("POST", f"/keys/{_part(key_id)}/rotate", {"grace_s": grace_s})
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,254 @@
+"""Actors and their API keys. They are no history: nothing of them follows from the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from archetype.clock import utc_now
+from archetype.errors import IdentityNotFoundError, NameTakenError, StateConflictError
+from archetype.store.schema import Moment, actors, keys, worlds
+
+__all__ = [
+    "ActorRow",
+    "KeyRow",
+    "NewKey",
+    "add_actor",
+    "add_key",
+    "disable_actor",
+    "end_key",
+    "find_actor",
+    "find_key",
+    "find_permitted_world",
+    "has_keys",
+    "list_actors",
+    "list_keys",
+    "required_key",
+    "touch_key",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRow:
+    """An actor as its row says; `world_roles` hold in one world each, beside `roles`, which hold in all."""
+
+    actor_id: UUID
+    name: str
+    roles: frozenset[str]
+    world_roles: Mapping[UUID, frozenset[str]]
+    created_at: datetime
+    disabled_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be stored: the digest of its secret, and the worlds that it is good for (None is all)."""
+
+    key_id: str
+    digest: bytes = field(repr=False)
+    worlds: frozenset[UUID] | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as its row says, and the actor whose it is."""
+
+    key_id: str
+    actor: ActorRow
+    digest: bytes = field(repr=False)
+    worlds: frozenset[UUID] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+_NOW = sa.text("SELECT clock_timestamp()").columns(moment=Moment)
+
+
+def _now(connection: Connection) -> datetime:
+    """Return the database's time; a SQLite file has the clock of its machine."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_NOW).scalar_one()
+    return utc_now()
+
+
+def add_actor(
+    connection: Connection,
+    actor_id: UUID,
+    name: str,
+    *,
+    roles: Collection[str],
+    world_roles: Mapping[UUID, Collection[str]],
+) -> ActorRow:
+    """Make an actor; with the same id, name and roles again it is answered as the first time.
+
+    Raises `NameTakenError` where another actor has the name, also a disabled one.
+    """
+    row = {
+        "actor_id": actor_id,
+        "name": name,
+        "roles": json.dumps(sorted(roles)),
+        "world_roles": json.dumps(
+            {str(world_id): sorted(each) for world_id, each in sorted(world_roles.items())}
+        ),
+        "created_at": _now(connection),
+    }
+    try:
+        with connection.begin_nested():
+            connection.execute(actors.insert(), row)
+    except IntegrityError:
+        found = _actor(connection, actors.c.actor_id == actor_id)
+        wanted = (name, frozenset(roles), {each: frozenset(given) for each, given in world_roles.items()})
+        if found is not None and (found.name, found.roles, found.world_roles) == wanted:
+            return found
+        msg = f"an actor is named {name!r} already; choose another name"
+        raise NameTakenError(msg, name=name) from None
+    return find_actor(connection, name)
+
+
+def find_actor(connection: Connection, name: str) -> ActorRow:
+    """Return the actor of that name; `IdentityNotFoundError` if there is none."""
+    found = _actor(connection, actors.c.name == name)
+    if found is None:
+        msg = f"no actor is named {name!r}; `archetype actor list` shows them"
+        raise IdentityNotFoundError(msg, name=name)
+    return found
+
+
+def _actor(connection: Connection, condition: sa.ColumnElement[bool]) -> ActorRow | None:
+    row = connection.execute(sa.select(*actors.columns).where(condition)).mappings().one_or_none()
+    return None if row is None else _actor_row(row)
+
+
+def list_actors(connection: Connection) -> list[ActorRow]:
+    """Return all actors in the order of their making."""
+    rows = connection.execute(sa.select(*actors.columns).order_by(actors.c.actor_id)).mappings()
+    return [_actor_row(row) for row in rows]
+
+
+def disable_actor(connection: Connection, name: str, reason: str | None) -> ActorRow:
+    """Let none of an actor's keys hold from now on; one that is disabled already stays as it is."""
+    is_able = sa.and_(actors.c.name == name, actors.c.disabled_at.is_(None))
+    change = {"disabled_at": _now(connection), "reason": reason}
+    connection.execute(actors.update().where(is_able).values(change))
+    return find_actor(connection, name)
+
+
+def add_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
+    """Give the actor of that name a key; `StateConflictError` where it is disabled."""
+    actor = find_actor(connection, name)
+    if actor.disabled_at is not None:
+        msg = f"actor {name!r} is disabled, so no key of it would hold; make another actor"
+        raise StateConflictError(msg, name=name)
+    row = {
+        "key_id": key.key_id,
+        "actor_id": actor.actor_id,
+        "digest": key.digest,
+        "worlds": None if key.worlds is None else json.dumps(sorted(map(str, key.worlds))),
+        "created_at": _now(connection),
+        "expires_at": key.expires_at,
+    }
+    connection.execute(keys.insert(), row)
+    return required_key(connection, key.key_id)
+
+
+def end_key(connection: Connection, key_id: str, *, grace_s: int = 0) -> KeyRow:
+    """Revoke a key, or with a grace let it expire after so many seconds, if it does not do so sooner.
+
+    Raises `IdentityNotFoundError` for an unknown key; one that is revoked already stays as it is.
+    """
+    key = required_key(connection, key_id)
+    now = _now(connection)
+    change: dict[str, Any] = {"revoked_at": now}
+    if grace_s:
+        end = now + timedelta(seconds=grace_s)
+        change = {"expires_at": end if key.expires_at is None else min(key.expires_at, end)}
+    is_live = sa.and_(keys.c.key_id == key_id, keys.c.revoked_at.is_(None))
+    connection.execute(keys.update().where(is_live).values(change))
+    return required_key(connection, key_id)
+
+
+def find_key(connection: Connection, key_id: str) -> KeyRow | None:
+    """Return a key and its actor, or None."""
+    rows = _key_rows(connection, keys.c.key_id == key_id)
+    return rows[0] if rows else None
+
+
+def required_key(connection: Connection, key_id: str) -> KeyRow:
+    """Return a key and its actor; `IdentityNotFoundError` if there is none of that id."""
+    found = find_key(connection, key_id)
+    if found is None:
+        msg = f"no key has the id {key_id!r}; `archetype key list` shows them"
+        raise IdentityNotFoundError(msg, key_id=key_id)
+    return found
+
+
+def list_keys(connection: Connection, name: str | None = None) -> list[KeyRow]:
+    """Return all keys, or those of an actor, in the order of their making."""
+    if name is None:
+        return _key_rows(connection, sa.true())
+    return _key_rows(connection, keys.c.actor_id == find_actor(connection, name).actor_id)
+
+
+def has_keys(connection: Connection) -> bool:
+    """Tell whether any key was ever made; one that no longer holds counts as well."""
+    return connection.execute(sa.select(keys.c.key_id).limit(1)).first() is not None
+
+
+def touch_key(connection: Connection, key_id: str, *, every_s: float) -> None:
+    """Note that a key is used now, unless that was noted within the last `every_s` seconds."""
+    now = _now(connection)
+    is_stale = sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < now - timedelta(seconds=every_s))
+    connection.execute(keys.update().where(keys.c.key_id == key_id, is_stale).values(last_used_at=now))
+
+
+def find_permitted_world(connection: Connection, name: str, world_ids: Collection[UUID]) -> UUID | None:
+    """Return the live world of that name if it is one of these; any other is as if it were not there."""
+    statement = sa.select(worlds.c.world_id).where(
+        worlds.c.name == name, worlds.c.archived_at.is_(None), worlds.c.world_id.in_(list(world_ids))
+    )
+    return connection.scalar(statement)
+
+
+def _key_rows(connection: Connection, condition: sa.ColumnElement[bool]) -> list[KeyRow]:
+    of_actor = [column.label(f"actor_{column.name}") for column in actors.columns]
+    statement = (
+        sa.select(*keys.columns, *of_actor)
+        .join(actors, actors.c.actor_id == keys.c.actor_id)
+        .where(condition)
+        .order_by(keys.c.created_at, keys.c.key_id)
+    )
+    return [_key_row(row) for row in connection.execute(statement).mappings()]
+
+
+def _key_row(row: RowMapping) -> KeyRow:
+    plain = {column.name: row[column] for column in keys.columns if column.name != "actor_id"}
+    scope = plain["worlds"]
+    plain["worlds"] = None if scope is None else frozenset(map(UUID, json.loads(scope)))
+    actor = _actor_row({column.name: row[f"actor_{column.name}"] for column in actors.columns})
+    return KeyRow(actor=actor, **plain)
+
+
+def _actor_row(row: RowMapping | Mapping[str, Any]) -> ActorRow:
+    roles: Sequence[str] = json.loads(row["roles"])
+    world_roles: Mapping[str, Sequence[str]] = json.loads(row["world_roles"])
+    return ActorRow(
+        actor_id=row["actor_id"],
+        name=row["name"],
+        roles=frozenset(roles),
+        world_roles={UUID(world_id): frozenset(each) for world_id, each in world_roles.items()},
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+        reason=row["reason"],
+    )
