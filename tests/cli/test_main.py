@@ -43,8 +43,8 @@ COMMANDS = (
     "world label", "world labels", "world unlabel", "world remove", "step",
     "run", "query", "history", "entity spawn", "entity despawn", "entity update", "entity add-components",
     "entity remove-components", "entity inspect", "command submit", "processors", "processor add",
-    "processor replace", "processor remove", "components", "sql", "db upgrade", "db downgrade", "db current",
-    "db check",
+    "processor replace", "processor remove", "components", "log", "sql", "db upgrade", "db downgrade",
+    "db current", "db check",
 )  # fmt: skip
 
 
