@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import httpx
 import pytest
@@ -176,7 +177,6 @@ async def test_a_route_that_declares_nothing_is_closed(sqlite_app, lite, problem
 async def test_probing_gives_no_difference(app, http, world, scope) -> None:
     """A world that is there and one that is not are denied in the same words, by name and by id."""
     other = (await http.post("/worlds", json={"name": "other"})).json()["world_id"]
-    from uuid import UUID
 
     missing = other[:-1] + ("0" if other[-1] != "0" else "1")
     if scope == "key":
