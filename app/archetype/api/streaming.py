@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from litestar import Response
-from litestar.response.streaming import ASGIStreamingResponse, Stream
-from litestar.types import Receive, Scope, Send
+from litestar.response import Stream
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from archetype.api.schemas.events import EventResponse
 from archetype.errors import ArchetypeError, OverloadedError
@@ -110,7 +110,7 @@ class EventStreams:
 class _EventStream(Stream):
     """A stream that says when it ended, however that was."""
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_blocks", "_ended")
 
     def __init__(
         self,
@@ -121,18 +121,20 @@ class _EventStream(Stream):
         ended: Callable[[], None],
     ) -> None:
         super().__init__(blocks, media_type=media_type, headers=headers)
+        self._blocks = blocks
         self._ended = ended
 
     def to_asgi_response(self, *args: Any, **options: Any) -> Any:
         """Make the response that is sent."""
-        return _Ending(super().to_asgi_response(*args, **options), self._ended)
+        return _Ending(super().to_asgi_response(*args, **options), self._blocks, self._ended)
 
 
 class _Ending:
     """An ASGI response with something to do behind it, also when its client goes away."""
 
-    def __init__(self, response: Any, ended: Callable[[], None]) -> None:
-        self._response: ASGIStreamingResponse = response
+    def __init__(self, response: ASGIApp, blocks: AsyncGenerator[bytes], ended: Callable[[], None]) -> None:
+        self._response = response
+        self._blocks = blocks
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +142,7 @@ class _Ending:
             await self._response(scope, receive, send)
         finally:
             self._ended()
+            await self._blocks.aclose()
 
 
 def event_blocks(events: list[Event]) -> bytes:
