@@ -22,7 +22,7 @@ async def test_what_a_script_says_is_heard_and_can_be_read_again(runtime):
     """By whom, to whom, when; in the forks too."""
     world = runtime.world("talk", processors=[scripted_listener])
     listener = await world.spawn(ScriptedEar())
-    actor = ActorCtx(id=new_id())
+    actor = ActorCtx(id=new_id(), roles={"player"})
     sent = await world.as_actor(actor).send("hello", to=listener, sender=7, channel="chat")
     await world.send("nobody", to=99)
     await world.step()

@@ -1,12 +1,34 @@
 """The gate in scripts: every command type by every role, reads too, and nothing written by what is denied."""
 
+from contextlib import suppress
+from uuid import UUID
+
 import pytest
+from pydantic import BaseModel
 
 from archetype import ActorCtx, ArchetypeRuntime
-from archetype.errors import PermissionDeniedError
+from archetype.errors import PermissionDeniedError, RunNotFoundError
 from archetype.examples.movement import MovementProcessor, Position
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access, Role, is_permitted
+from archetype.runtime.running import RunHandle
+
+
+class Draught(BaseModel):
+    """What these tests record."""
+
+    speed: float = 0.0
+
+
+async def submit(world, kind, payload):
+    await world._submit(kind, payload, tick=0, priority=0, expected_version=None)
+
+
+async def cancel(world):
+    services = await world._runtime.services()
+    with suppress(RunNotFoundError):
+        await RunHandle(services, UUID(int=1), world._actor).cancel()
+
 
 CALLS = {
     CommandType.SPAWN: lambda world: world.spawn(Position()),
@@ -17,10 +39,15 @@ CALLS = {
     CommandType.ADD_PROCESSOR: lambda world: world.add_processor(MovementProcessor()),
     CommandType.REPLACE_PROCESSOR: lambda world: world.replace_processor(MovementProcessor),
     CommandType.REMOVE_PROCESSOR: lambda world: world.remove_processor(MovementProcessor),
-    CommandType.MESSAGE: lambda world: world._submit(
-        CommandType.MESSAGE, {"content": "hi"}, tick=0, priority=0
+    CommandType.MESSAGE: lambda world: world.send("hi"),
+    CommandType.CUSTOM: lambda world: submit(world, CommandType.CUSTOM, {}),
+    CommandType.ADD_RESOURCE: lambda world: submit(
+        world, CommandType.ADD_RESOURCE, {"resource": "Draught", "value": {"speed": 1.0}}
     ),
-    CommandType.CUSTOM: lambda world: world._submit(CommandType.CUSTOM, {}, tick=0, priority=0),
+    CommandType.REMOVE_RESOURCE: lambda world: submit(
+        world, CommandType.REMOVE_RESOURCE, {"resource": "Draught"}
+    ),
+    CommandType.CANCEL_RUN: cancel,
     CommandType.STEP: lambda world: world.step(),
     CommandType.RUN: lambda world: world.run(1),
     CommandType.ADD_LABEL: lambda world: world.label("good"),
