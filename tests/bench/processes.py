@@ -174,7 +174,7 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], said: IO[byte
             raise RuntimeError(message)
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"GET /worlds HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /worlds HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                 if re.match(rb"HTTP/1.1 20[0-9]", connection.recv(64)):
                     return
         except OSError:
