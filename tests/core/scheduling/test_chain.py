@@ -2,7 +2,6 @@ import asyncio
 import math
 import random
 import threading
-import uuid
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +13,20 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from archetype.core.apply import apply_changes
-from archetype.core.bulk import batch_from_components, check_spawn_batch
+from archetype.core.bulk import check_spawn_batch
 from archetype.core.changes import Despawn, Spawn, SpawnBatch
 from archetype.core.combine import Delta
 from archetype.core.component import Component
-from archetype.core.context import TickContext, Timers, rng_for
+from archetype.core.context import Timers, rng_for
 from archetype.core.frame_rows import same_memory
 from archetype.core.processor import AsyncProcessor
-from archetype.core.resources import Resources
 from archetype.core.scheduling.executor import run_processors
 from archetype.core.scheduling.frames import Frames
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.state import WorldState
 from archetype.core.tick import compute_tick, snapshot_rows
 from archetype.errors import ProcessorError
-from ticks import outcome, rows_of, run, spelled
+from ticks import column, context, outcome, rows_of, run, spelled, state_of
 
 
 class ExPos(Component):
@@ -47,38 +45,13 @@ class ExOther(Component):
     flag: bool = True
 
 
-def state_of(*rows):
-    batch = check_spawn_batch(batch_from_components([list(row) for row in rows]))
-    return apply_changes(WorldState.empty(), [SpawnBatch(0, 1, batch)]).state
-
-
 def movers(n=3):
     return state_of(*[[ExPos(x=float(i)), ExVel(d=1.0)] for i in range(1, n + 1)])
-
-
-def context(**changes):
-    values = {
-        "world_id": uuid.UUID(int=1),
-        "run_id": uuid.UUID(int=2),
-        "tick": 3,
-        "seed": 4,
-        "resources": Resources(),
-    }
-    return TickContext(**(values | changes))
 
 
 def processor(fn, *, on=(), priority=10, deterministic=True, name="ExProcessor"):
     body = {"process": fn, "components": on, "priority": priority, "deterministic": deterministic}
     return type(name, (AsyncProcessor,), body)()
-
-
-def column(state, name):
-    return {
-        row["entity_id"]: row[name]
-        for table in state
-        if name in table.rows.column_names
-        for row in table.rows.to_pylist()
-    }
 
 
 def adds(amount, **options):
