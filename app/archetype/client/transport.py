@@ -91,11 +91,11 @@ class Transport:
         return self._accepted(self._answer(request))
 
     def open(
-        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence_s: float
+        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str], silence_s: float | None
     ) -> httpx.Response:
         """Return an answer whose body is still to come, in parts with no more than `silence_s` between them.
 
-        The caller closes it. Raises as `send` does.
+        Without one (None) it may be silent for any time. The caller closes it. Raises as `send` does.
         """
         timeout = httpx.Timeout(self.timeout_s, read=silence_s)
         request = self._http.build_request(
@@ -117,10 +117,8 @@ class Transport:
 
         Raises the error that the answer describes, and `UnavailableError` where nobody answers in time.
         """
-        timeout = httpx.Timeout(self.timeout_s, read=None)
         accept = {"Accept": "text/event-stream"} | dict(headers or {})
-        request = self._http.build_request("GET", path, headers=accept, timeout=timeout)
-        with closing(self._accepted(self._answer(request, is_stream=True))) as response:
+        with closing(self.open(path, params={}, headers=accept, silence_s=None)) as response:
             for event in server_events(response):
                 if event.data is not None:
                     yield event.type, event.data

@@ -80,6 +80,32 @@ class Processor(Recorded):
         return cls.__name__
 
     @classmethod
+    def declarations(cls) -> dict[str, Any]:
+        """Give what the class declares of its access and of when it runs, as it is recorded.
+
+        What is as by default is left out. `kind` is "system" for one that works on objects; frame processors
+        have none.
+        """
+        declared: dict[str, Any] = {}
+        if not issubclass(cls, AsyncProcessor):
+            declared["kind"] = "system"
+        for name, types in (("reads", cls.reads), ("writes", cls.writes)):
+            if types is not None:
+                declared[name] = sorted(each.__name__ for each in types)
+        if cls.depends_on:
+            declared["depends_on"] = [
+                each if isinstance(each, str) else each.processor_name() for each in cls.depends_on
+            ]
+        for name in ("every", "offset", "runs_alone"):
+            if getattr(cls, name) != getattr(Processor, name):
+                declared[name] = getattr(cls, name)
+        if cls.condition is not None:
+            declared["condition"] = True
+        if cls.retry_policy is not None:
+            declared["retry_policy"] = cls.retry_policy.model_dump(mode="json", exclude_defaults=True)
+        return declared
+
+    @classmethod
     def get_type_by_name(cls, name: str) -> type[Processor]:
         """Give the loaded processor class of that name or `module.Name`.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
-from archetype.core.scheduling.declared import declarations
 from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import CodeNotLoadedError, InvalidInputError
 from archetype.log.canonical import canonical_json
@@ -64,7 +63,7 @@ class ProcessorCode:
             module=module_name(kind),
             fingerprint=kind.source_fingerprint(),
             is_deterministic=kind.deterministic,
-            declared=declarations(kind),
+            declared=kind.declarations(),
         )
 
     @classmethod

@@ -24,7 +24,6 @@ from archetype.core.arrow_types import type_name
 from archetype.core.component import Component
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
-from archetype.core.scheduling.declared import declarations
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 
@@ -99,7 +98,7 @@ class SystemRoutes(Controller):
                 priority=kind.priority,
                 components=[component.__name__ for component in kind.components],
                 parameters=_parameters(kind),
-                **declared_fields(declarations(kind)),
+                **declared_fields(kind.declarations()),
             )
             for name, kind in sorted(Processor.loaded_types().items())
         ]
