@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import CodeChangedError
 from archetype.service.program import ProcessorRecord, Program
 from archetype.service.schedulers import build_scheduler
@@ -38,6 +39,7 @@ class ProcessorPool:
     def __init__(self, *, allows_changes: bool = False) -> None:
         self._allows_changes = allows_changes
         self._instances: dict[tuple[UUID, str], Processor] = {}
+        self._schedulers: dict[UUID, SimpleScheduler] = {}
 
     def bind(self, world_id: UUID, processor: Processor) -> None:
         """Let this very instance run wherever the world's program names its like."""
@@ -51,7 +53,14 @@ class ProcessorPool:
         """
         processors = [self._instance(world_id, record) for record in program.processors]
         resources = [record.build() for record in program.resources]
-        return LoadedCode(processors, build_scheduler(program.scheduler), resources)
+        return LoadedCode(processors, self._scheduler(world_id, program.scheduler), resources)
+
+    def _scheduler(self, world_id: UUID, settings: SchedulerSettings | None) -> SimpleScheduler:
+        """Return the scheduler of these settings, built once for as long as they stay."""
+        found = self._schedulers.get(world_id)
+        if found is None or settings is None or found.settings != settings:
+            found = self._schedulers[world_id] = build_scheduler(settings)
+        return found
 
     def _instance(self, world_id: UUID, record: ProcessorRecord) -> Processor:
         key = (world_id, record.key)
