@@ -11,6 +11,7 @@ import typer
 
 from archetype.cli import (
     ancestry,
+    audit,
     catalog,
     command,
     db,
@@ -92,6 +93,7 @@ verify.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
 identity.register(app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 
 
