@@ -96,7 +96,7 @@ def check(session: Session, database_url: DatabaseOption = None) -> None:
 )
 @with_session
 def grant_auditor(session: Session, database_url: DatabaseOption = None) -> None:
-    """Let PostgreSQL's role archetype_auditor read everything but the digests of keys; an upgrade does so too."""
+    """Let the role archetype_auditor read everything but digests of keys; an upgrade does so too."""
 
     async def use(database: Database) -> dict[str, Any]:
         from archetype.store.auditors import AUDITOR, grant_to_auditors
@@ -106,7 +106,7 @@ def grant_auditor(session: Session, database_url: DatabaseOption = None) -> None
             msg = "SQLite has no roles: give auditors a copy of the file, or let them only read it"
             raise InvalidInputError(msg)
         if not await database.write(grant_to_auditors):
-            msg = f"you may not make roles here: let one who may run CREATE ROLE {AUDITOR} NOLOGIN, then try again"
+            msg = f"you may not make roles: let one who may run CREATE ROLE {AUDITOR} NOLOGIN, and try again"
             raise InvalidInputError(msg)
         return {"role": AUDITOR, "database": database.name}
 

@@ -1,4 +1,4 @@
-"""The role of auditors on PostgreSQL: it reads all that is kept, but no digest of a key, and writes nothing."""
+"""The role of auditors on PostgreSQL: it reads everything but the digests of keys, and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archetype.store.schema import keys, metadata
 __all__ = ["AUDITOR", "VIEWS", "grant_to_auditors"]
 
 AUDITOR = "archetype_auditor"
-"""A group that logins are made members of: `GRANT archetype_auditor TO ann`. All databases of a server share it."""
+"""A group for logins: `GRANT archetype_auditor TO ann`. All databases of a server share it."""
 VIEWS = (
     "audit_trail",
     "command_log",
@@ -30,7 +30,7 @@ DO $$ BEGIN
 EXCEPTION
     WHEN duplicate_object OR unique_violation THEN NULL;  -- another database's migration was faster
     WHEN insufficient_privilege THEN
-        RAISE WARNING 'role {AUDITOR} is not there: let one who may make roles run CREATE ROLE {AUDITOR} NOLOGIN';
+        RAISE WARNING 'role {AUDITOR} is missing; one who may must run CREATE ROLE {AUDITOR} NOLOGIN';
 END $$
 """
 

@@ -35,6 +35,9 @@ KEYS = {
     "runs": ("run_id",),
     "labels": ("world_id", "name"),
     "log_head": ("id",),
+    "actors": ("actor_id",),
+    "keys": ("key_id",),
+    "administrative_acts": ("number",),
 }
 CHECKS = {"events": "events_kind", "log_head": "log_head_one_row"}
 
@@ -77,7 +80,11 @@ async def build(url: str) -> None:
         await _crashed(services)
         await _cancelled(services)
         await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
-        await services.identity_service.create_key("ann", worlds=["demo"])
+        issued = await services.identity_service.create_key("ann", worlds=["demo"])
+        rotated = await services.identity_service.rotate_key(issued.listed.key_id, grace_s=60, reason="due")
+        await services.identity_service.revoke_key(rotated.listed.key_id)
+        await services.identity_service.create_actor("bob", roles=["viewer"])
+        await services.identity_service.disable_actor("bob", reason="left")
 
 
 async def _demo(services: ServiceContainer) -> uuid.UUID:
@@ -294,8 +301,15 @@ NULLED = {
     "first_entity_id": 1,
     "batch": b"\x00",
     "error": "as told",
+    "reason": "as told",
+    "key_id": "0123456789abcdef",
+    "address": "192.0.2.9",
+    "worlds": "[]",
     "base_hash": bytes(32),
     "archived_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "disabled_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "revoked_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "expires_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "finished_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
 }
 """What a NULL becomes."""
@@ -312,6 +326,16 @@ def written(value: Any, *, is_sqlite: bool) -> Any:
             return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         case _:
             return value
+
+
+NOUNS = {
+    "pages": "page",
+    "archetypes": "archetype",
+    "programs": "program",
+    "actors": "actor",
+    "keys": "key",
+    "administrative_acts": "act",
+}
 
 
 def places(table: str, row: dict[str, Any]) -> list[str]:
@@ -336,5 +360,5 @@ def places(table: str, row: dict[str, Any]) -> list[str]:
         case "log_head":
             return ["log_head"]
         case _:
-            noun = {"pages": "page", "archetypes": "archetype", "programs": "program"}[table]
+            noun = NOUNS[table]
             return [f"{noun} {key[KEYS[table][0]]}"]
