@@ -23,6 +23,7 @@ __all__ = [
     "Message",
     "Pending",
     "ProcessorType",
+    "Quota",
     "Receipt",
     "Resource",
     "RunInfo",
@@ -378,6 +379,23 @@ class Act(TypedDict):
     reason: str | None
     recorded_at: str
     hash: str
+
+
+class Quota(TypedDict):
+    """What an actor may ask for, None without a limit, and what they used up on a UTC day."""
+
+    actor_id: str | None
+    actor: str
+    commands_per_tick: int | None
+    tokens_per_day: int | None
+    is_default: bool
+    day: str
+    commands_used: int
+    tokens_used: int
+    tokens_left: int | None
+    resets_at: str
+    changed_at: str | None
+    reason: str | None
 
 
 class IssuedKey(Key):

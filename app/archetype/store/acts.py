@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import GENESIS, act_hash
-from archetype.store.moments import now
+from archetype.store.moments import database_now
 from archetype.store.schema import administrative_acts
 
 __all__ = ["UNNAMED", "ActRow", "ActType", "Acting", "list_acts", "record_act"]
@@ -28,6 +28,7 @@ class ActType(StrEnum):
     CREATE_KEY = "create_key"
     ROTATE_KEY = "rotate_key"
     REVOKE_KEY = "revoke_key"
+    SET_QUOTA = "set_quota"
     COLLECT_GARBAGE = "collect_garbage"
     MIGRATE = "migrate"
 
@@ -78,7 +79,7 @@ def record_act(
         "address": by.address,
         "detail": canonical_json(detail),
         "reason": by.reason,
-        "recorded_at": now(connection),
+        "recorded_at": database_now(connection),
     }
     row = ActRow(**plain, hash=act_hash(parent, **plain))
     values = {each.name: getattr(row, each.name) for each in fields(row)}

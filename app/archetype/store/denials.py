@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from archetype.store.moments import now
+from archetype.store.moments import database_now
 from archetype.store.schema import denials, origins
 
 __all__ = [
@@ -87,7 +87,7 @@ class Origin:
 
 def note_origin(connection: Connection, origin_id: UUID, origin: Origin) -> None:
     """Note that an actor asks from somewhere now: a new row, or the end of one that is there."""
-    moment = now(connection)
+    moment = database_now(connection)
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row: dict[str, Any] = {"origin_id": origin_id, "first_at": moment, "last_at": moment} | asdict(origin)
     statement = insert(origins)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from archetype.errors import IdentityNotFoundError, NameTakenError, StateConflictError
 from archetype.log.hashes import iso_utc
 from archetype.store.acts import UNNAMED, Acting, ActType, record_act
-from archetype.store.moments import now
+from archetype.store.moments import database_now
 from archetype.store.schema import actors, keys, worlds
 
 __all__ = [
@@ -97,7 +97,7 @@ def add_actor(
         "world_roles": json.dumps(
             {str(world_id): sorted(each) for world_id, each in sorted(world_roles.items())}
         ),
-        "created_at": now(connection),
+        "created_at": database_now(connection),
     }
     try:
         with connection.begin_nested():
@@ -143,7 +143,7 @@ def list_actors(connection: Connection) -> list[ActorRow]:
 def disable_actor(connection: Connection, name: str, by: Acting = UNNAMED) -> ActorRow:
     """Let none of an actor's keys hold from now on; one that is disabled already stays as it is."""
     is_able = sa.and_(actors.c.name == name, actors.c.disabled_at.is_(None))
-    change = {"disabled_at": now(connection), "reason": by.reason}
+    change = {"disabled_at": database_now(connection), "reason": by.reason}
     changed = connection.execute(actors.update().where(is_able).values(change)).rowcount
     actor = find_actor(connection, name)
     if changed and actor.disabled_at is not None:
@@ -191,7 +191,7 @@ def _insert_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
         "actor_id": actor.actor_id,
         "digest": key.digest,
         "worlds": None if key.worlds is None else json.dumps(sorted(map(str, key.worlds))),
-        "created_at": now(connection),
+        "created_at": database_now(connection),
         "expires_at": key.expires_at,
     }
     connection.execute(keys.insert(), row)
@@ -200,7 +200,7 @@ def _insert_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
 
 def _end_key(connection: Connection, key: KeyRow, *, grace_s: int = 0) -> KeyRow:
     """Revoke a key, or with a grace let it expire after so many seconds, if it does not do so sooner."""
-    moment = now(connection)
+    moment = database_now(connection)
     change: dict[str, Any] = {"revoked_at": moment}
     if grace_s:
         end = moment + timedelta(seconds=grace_s)
@@ -257,7 +257,7 @@ def has_keys(connection: Connection) -> bool:
 
 def touch_key(connection: Connection, key_id: str, *, every_s: float) -> None:
     """Note that a key is used now, unless that was noted within the last `every_s` seconds."""
-    moment = now(connection)
+    moment = database_now(connection)
     is_stale = sa.or_(
         keys.c.last_used_at.is_(None), keys.c.last_used_at < moment - timedelta(seconds=every_s)
     )

@@ -1,4 +1,4 @@
-"""The database's time."""
+"""The database's clock: of all who share a database, it is the one that counts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy.engine import Connection
 from archetype.clock import utc_now
 from archetype.store.schema import Moment
 
-__all__ = ["now"]
+__all__ = ["database_now"]
 
-_NOW = sa.text("SELECT clock_timestamp()").columns(moment=Moment)
+_NOW = sa.text("SELECT clock_timestamp() AS moment").columns(moment=Moment)
 
 
-def now(connection: Connection) -> datetime:
-    """Return the database's time; a SQLite file has the clock of its machine."""
+def database_now(connection: Connection) -> datetime:
+    """Return the time, UTC; a SQLite file has the clock of its machine."""
     if connection.dialect.name == "postgresql":
         return connection.execute(_NOW).scalar_one()
     return utc_now()

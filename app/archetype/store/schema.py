@@ -20,6 +20,7 @@ __all__ = [
     "actors",
     "administrative_acts",
     "archetypes",
+    "daily_usage",
     "denials",
     "events",
     "keys",
@@ -29,8 +30,10 @@ __all__ = [
     "origins",
     "pages",
     "programs",
+    "quotas",
     "runs",
     "snapshots",
+    "tick_usage",
     "ticks",
     "worlds",
 ]
@@ -306,4 +309,32 @@ origins = sa.Table(
     sa.Column("first_at", Moment, nullable=False),
     sa.Column("last_at", Moment, nullable=False),
     sa.Index("origins_actor", "actor_id", "last_at"),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("commands_per_tick", sa.BigInteger),
+    sa.Column("tokens_per_day", sa.BigInteger),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+tick_usage = sa.Table(
+    "tick_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("world_id", Id, primary_key=True),
+    sa.Column("tick", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+)
+
+daily_usage = sa.Table(
+    "daily_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
 )

@@ -38,6 +38,7 @@ class FaultKind(StrEnum):
     ACT = "act"
     DENIAL = "denial"
     ORIGIN = "origin"
+    USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True)
