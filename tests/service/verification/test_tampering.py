@@ -145,7 +145,7 @@ def twin(table, row, rows):
             other["event_id"] = type(row["event_id"])(str(uuid.uuid4()))
         case "worlds":
             other |= {"world_id": type(row["world_id"])(str(uuid.uuid4())), "name": "twin"}
-        case "ticks" | "snapshots":
+        case "ticks" | "snapshots" | "tick_usage":
             other["tick"] = row["tick"] + 1_000
         case "runs":
             other["run_id"] = type(row["run_id"])(str(uuid.uuid4()))
@@ -155,12 +155,9 @@ def twin(table, row, rows):
             other |= {"actor_id": type(row["actor_id"])(str(uuid.uuid4())), "name": "twin"}
         case "keys":
             other["key_id"] = "0123456789abcdef"
-        case "administrative_acts":
-            other["number"] = max(each["number"] for each in rows) + 1
-        case "log_head":
-            other["id"] = 2
-        case "tick_usage":
-            other["tick"] = row["tick"] + 1_000
+        case "administrative_acts" | "log_head":
+            (name,) = KEYS[table]
+            other[name] = max(each[name] for each in rows) + 1
         case "daily_usage":
             other["day"] = "2001-01-01"
         case _:
