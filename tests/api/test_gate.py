@@ -366,4 +366,4 @@ async def test_denials_and_acts_over_http(sqlite_app, lite, lite_world, problem)
         newest = (await admin.get("/denials", params={"limit": 1})).json()
         rest = (await admin.get("/denials", params={"before": newest[0]["denial_id"]})).json()
         assert len(rest) == len(rows) - 1
-        problem(await admin.get("/denials", params={"before": "x"}), 400, "invalid_input")
+        problem(await admin.get("/denials", params={"before": "x"}), 422, "invalid_input")
