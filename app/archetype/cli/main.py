@@ -11,9 +11,11 @@ import typer
 
 from archetype.cli import (
     ancestry,
+    backup,
     catalog,
     command,
     db,
+    doctor,
     entity,
     follow,
     identity,
@@ -89,6 +91,8 @@ app.add_typer(catalog.app, name="processor")
 follow.register(app)
 sql.register(app)
 verify.register(app)
+backup.register(app)
+doctor.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
 identity.register(app)
