@@ -21,6 +21,7 @@ from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
+from archetype.service.observing import Observers
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
@@ -42,7 +43,8 @@ class ServiceContainer:
 
     def __init__(self, database_url: str | None = None) -> None:
         self.database = Database(database_url or Settings.from_environment().database_url)
-        self.appender = Appender(self.database)
+        self.observers = Observers()
+        self.appender = Appender(self.database, observer=self.observers)
         self.world_service = WorldService(self.database)
         self.gate = Gate(self.database)
         self.identity_service = IdentityService(self.database, self.world_service, self.gate)
@@ -50,7 +52,9 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.simulation_service = SimulationService(
+            self.database, self.world_service, self.state_service, observer=self.observers
+        )
         self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
