@@ -19,10 +19,13 @@ def lines(capsys):
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
+    def written() -> list[str]:
+        return capsys.readouterr().err.splitlines()
+
     def configured(form: LogFormat | None):
         configure_logging(form)
         capsys.readouterr()
-        return lambda: capsys.readouterr().err.splitlines()
+        return written
 
     yield configured
     structlog.reset_defaults()
@@ -39,7 +42,7 @@ async def test_a_request_is_one_line_that_names_what_it_was_about(lite, lite_wor
     assert line["event"] == "request"
     assert line["request_id"] == "mine-1" == sent.headers["x-request-id"]
     assert (line["world"], line["status"], line["path"]) == ("demo", 202, "/worlds/{world}/commands")
-    assert line["command_id"] == sent.json()["command_id"]
+    assert line["command_id"] == sent.json()["id"]
     assert line["level"] == "info"
     assert "actor_id" not in line
 
@@ -47,7 +50,7 @@ async def test_a_request_is_one_line_that_names_what_it_was_about(lite, lite_wor
 async def test_an_actor_is_named_and_a_key_never_written(lite, lines) -> None:
     """Not even one that does not hold."""
     actor = (await lite.post("/actors", json={"name": "ann", "roles": ["admin"]})).json()
-    key = (await lite.post("/keys", json={"actor": "ann"})).json()["key"]
+    key = (await lite.post("/actors/ann/keys", json={})).json()["key"]
     read = lines(LogFormat.JSON)
     await lite.get("/worlds", headers={"Authorization": f"Bearer {key}"})
     await lite.get("/worlds", headers={"Authorization": f"Bearer {key}x"})

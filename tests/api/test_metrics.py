@@ -58,7 +58,7 @@ async def test_denials_are_counted_by_their_kind(lite) -> None:
     """401 and 403; both series are there before the first."""
     assert (await figures(lite))["archetype_denials_total", "permission"] == 0
     await lite.post("/actors", json={"name": "ann", "roles": ["viewer"]})
-    key = (await lite.post("/keys", json={"actor": "ann"})).json()["key"]
+    key = (await lite.post("/actors/ann/keys", json={})).json()["key"]
     headers = {"Authorization": f"Bearer {key}"}
     assert (await lite.get("/worlds", headers={"Authorization": "Bearer no"})).status_code == 401
     assert (await lite.post("/worlds", json={"name": "x"}, headers=headers)).status_code == 403
@@ -81,6 +81,11 @@ class Kept(Observer):
 
     def lease_changed(self, change: str) -> None:
         self.changes.append(change)
+
+
+class Raising(Observer):
+    def lease_changed(self, change: str) -> None:
+        raise KeyError(change)
 
 
 async def test_a_lease_of_a_dead_owner_is_taken_over_and_one_may_be_lost(app, http, world) -> None:
@@ -126,7 +131,7 @@ async def test_a_flush_that_fails_is_told_too(sqlite_app, lite, lite_world, monk
     assert (await figures(lite))["archetype_flush_failures_total",] == 1
 
 
-def test_observers_pass_everything_on_and_the_first_caller_counts() -> None:
+def test_observers_pass_everything_on_whatever_one_of_them_raises(caplog) -> None:
     """Without any they do nothing."""
     observers = Observers()
     assert observers.caller() is None
@@ -136,6 +141,11 @@ def test_observers_pass_everything_on_and_the_first_caller_counts() -> None:
     observers.add(kept)
     observers.lease_changed("lost")
     assert kept.changes == ["lost"]
+    observers.add(Raising())
+    observers.add(last := Kept())
+    observers.lease_changed("taken")
+    assert last.changes == ["taken"]
+    assert "An observer failed" in caplog.text
     overridden = {name for name in vars(Observer) if not name.startswith("_")}
     assert overridden <= vars(Observers).keys()
 

@@ -72,7 +72,7 @@ def exposed(tmp_path_factory):
     """The names that a server exposes, families and their samples."""
     url = f"sqlite:///{tmp_path_factory.mktemp('figures') / 'worlds.db'}"
     app = create_app(ServiceContainer(url), is_loopback=True)
-    with TestClient(app, base_url="http://localhost") as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         client.post("/worlds", json={"name": "demo"})
         text = client.get("/metrics").text
     return [each for each in text_string_to_metric_families(text) if each.name.startswith("archetype_")]

@@ -106,7 +106,8 @@ class Tracing(Observer):
 
     def flushed(self, seen: FlushSeen) -> None:
         """Make the span of a flush, with a link to each request that waited for it."""
-        links = [self._trace.Link(each) for each in dict.fromkeys(seen.callers)]
+        callers = {each.span_id: each for each in seen.callers}
+        links = [self._trace.Link(each) for each in callers.values()]
         span = self._tracer.start_span(
             "append",
             # It serves many requests, so it is part of none.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,8 @@ from archetype.clock import monotonic_s
 from archetype.store.commit import TickCommit
 
 __all__ = ["FlushSeen", "LeaseChange", "Observer", "Observers", "Phases", "TickSeen", "tick_seen"]
+
+logger = logging.getLogger(__name__)
 
 LeaseChange = str
 """`taken` for a run, `taken_over` from another process, or `lost` to one."""
@@ -69,7 +72,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes on to those that were added; without any, it costs next to nothing."""
+    """Passes on to those that were added; what one of them raises is logged, and harms nobody's work."""
 
     def __init__(self) -> None:
         self._all: list[Observer] = []
@@ -87,23 +90,26 @@ class Observers(Observer):
 
     def flushed(self, seen: FlushSeen) -> None:
         """Pass it on."""
-        for observer in self._all:
-            observer.flushed(seen)
+        self._tell(lambda observer: observer.flushed(seen))
 
     def sealed(self, started_at_s: float, ended_at_s: float) -> None:
         """Pass it on."""
-        for observer in self._all:
-            observer.sealed(started_at_s, ended_at_s)
+        self._tell(lambda observer: observer.sealed(started_at_s, ended_at_s))
 
     def ticked(self, seen: TickSeen) -> None:
         """Pass it on."""
-        for observer in self._all:
-            observer.ticked(seen)
+        self._tell(lambda observer: observer.ticked(seen))
 
     def lease_changed(self, change: LeaseChange) -> None:
         """Pass it on."""
+        self._tell(lambda observer: observer.lease_changed(change))
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
         for observer in self._all:
-            observer.lease_changed(change)
+            try:
+                tell(observer)
+            except Exception:
+                logger.exception("An observer failed.")
 
 
 class Phases:
