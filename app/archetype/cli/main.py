@@ -22,6 +22,7 @@ from archetype.cli import (
     label,
     message,
     query,
+    quota,
     replay,
     resource,
     retention,
@@ -95,6 +96,7 @@ backup.register(app)
 doctor.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
+app.add_typer(quota.quotas, name="quota")
 identity.register(app)
 app.add_typer(db.app, name="db")
 
