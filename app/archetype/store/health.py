@@ -100,6 +100,9 @@ _RIGHTS: Mapping[str, Sequence[str]] = {
     "labels": ("INSERT", "DELETE"),
     "actors": ("INSERT", "UPDATE"),
     "keys": ("INSERT", "UPDATE"),
+    "quotas": ("INSERT", "DELETE"),
+    "tick_usage": ("INSERT", "UPDATE"),
+    "daily_usage": ("INSERT", "UPDATE"),
 }
 """What a server does to each table beside reading it."""
 
