@@ -1,6 +1,7 @@
 """The runbook: its steps are followed, and its tables and alerts name what there is."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -33,6 +34,7 @@ def test_the_steps_of_the_runbook_lead_where_it_says(tmp_path, monkeypatch, caps
     url = f"sqlite:///{tmp_path / 'worlds.db'}"
     monkeypatch.setenv("ARCHETYPE_DATABASE_URL", url)
     key_id = do(STEPS[0].splitlines(), {}, capsys, monkeypatch)
+    first_key = os.environ["ARCHETYPE_API_KEY"]
     with RunningServer(tmp_path, url) as server:
         monkeypatch.setenv("ARCHETYPE_URL", server.url)
         assert httpx.get(f"{server.url}/worlds").status_code == 401
@@ -42,6 +44,8 @@ def test_the_steps_of_the_runbook_lead_where_it_says(tmp_path, monkeypatch, caps
     assert run(["query", "demo", "--database-url", "sqlite:///restored.db"]) == 2  # queries ask a server
     with RunningServer(tmp_path, f"sqlite:///{tmp_path / 'restored.db'}") as server:
         monkeypatch.setenv("ARCHETYPE_URL", server.url)
+        assert run(["step", "demo"]) == 3  # the key that was made behind the backup
+        monkeypatch.setenv("ARCHETYPE_API_KEY", first_key)
         capsys.readouterr()
         assert run(["step", "demo"]) == 0
         assert json.loads(capsys.readouterr().out)["tick"] == 21
