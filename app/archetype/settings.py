@@ -9,12 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from archetype.errors import InvalidInputError
+from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_SERVER_URL", "LogFormat", "Settings"]
+__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_DENIALS_MAX", "DEFAULT_SERVER_URL", "LogFormat", "Settings"]
 
 DEFAULT_DATABASE_URL = "sqlite:///./archetype.db"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
+DEFAULT_DENIALS_MAX = 100_000
+"""Rows, some 30 MB: weeks of a service that is knocked at from everywhere, and no disk is filled by it."""
+DENIALS_MAX_LEAST = 1_000
 
 
 class LogFormat(StrEnum):
@@ -33,10 +36,11 @@ class Settings:
     modules: tuple[str, ...] = ()
     api_key: str | None = field(default=None, repr=False)
     log_format: LogFormat | None = None
+    denials_max: int = DEFAULT_DENIALS_MAX
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _LOG_FORMAT, and _MODULES (separated by commas).
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _LOG_FORMAT, _DENIALS_MAX and _MODULES (`a,b`).
 
         Secrets may stand in files: ARCHETYPE_API_KEY_FILE, and ARCHETYPE_DATABASE_PASSWORD_FILE for a URL
         that has no password. Raises `InvalidInputError` for a file that cannot be read.
@@ -50,6 +54,7 @@ class Settings:
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
             api_key=_secret(variables, "ARCHETYPE_API_KEY"),
             log_format=_log_format(variables.get("ARCHETYPE_LOG_FORMAT", "")),
+            denials_max=_denials_max(variables.get("ARCHETYPE_DENIALS_MAX", "")),
         )
 
 
@@ -80,3 +85,12 @@ def _with_password(url: str, password: str | None) -> str:
     if password is None or not at or ":" in user or not parts.scheme.startswith("postgres"):
         return url
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+
+def _denials_max(text: str) -> int:
+    if not text:
+        return DEFAULT_DENIALS_MAX
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= DENIALS_MAX_LEAST:
+        return int(text)
+    msg = f"must be a number of rows from {DENIALS_MAX_LEAST} to 999999999, not {text!r:.40}"
+    raise InvalidInputError(f"ARCHETYPE_DENIALS_MAX {msg}", faults=[FieldFault("ARCHETYPE_DENIALS_MAX", msg)])
