@@ -38,10 +38,15 @@ __all__ = ["ServiceContainer", "load_modules"]
 
 
 class ServiceContainer:
-    """All services over one database; `open` it before use, or use it as an async context manager."""
+    """All services over one database, by its URL or as it is given, by default that of the environment.
 
-    def __init__(self, database_url: str | None = None) -> None:
-        self.database = Database(database_url or Settings.from_environment().database_url)
+    `open` it before use, or use it as an async context manager.
+    """
+
+    def __init__(self, database: Database | str | None = None) -> None:
+        if not isinstance(database, Database):
+            database = Database(database or Settings.from_environment().database_url)
+        self.database = database
         self.appender = Appender(self.database)
         self.world_service = WorldService(self.database)
         self.gate = Gate(self.database)
