@@ -1,4 +1,4 @@
-"""Virtual time, seeded ids and simulated processes, in the place of what `archetype.clock` asks the system for."""
+"""Virtual time, seeded ids and simulated processes, for what `archetype.clock` asks the system."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 return
             try:
                 future.set_result(func(*args))
-            except Exception as error:  # it belongs to whoever awaits it
+            except Exception as error:  # noqa: BLE001  it belongs to whoever awaits it
                 future.set_exception(error)
 
         self.call_later(self.rng.uniform(*THREAD_S), call)

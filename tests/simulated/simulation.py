@@ -1,25 +1,22 @@
-"""One simulation: servers, clients and a nemesis, until all is quiet; then everything is held against the log."""
+"""One simulation: servers, clients and a nemesis, until all is quiet and can be held against the log."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.service.admission import CommandRequest
-from archetype.service.container import ServiceContainer
 from archetype.store.database import Database
-from simulated.clients import Client, Request
+from simulated.aftermath import check_answers, check_past, check_runs, query
+from simulated.clients import Client
 from simulated.clock import simulated_clock
 from simulated.loop import Condition, Process, SimulatedLoop
+from simulated.requests import batch, creation
 from simulated.servers import Faults, Server
 from simulated.witness import Witness
 
@@ -31,24 +28,8 @@ REQUEST_COUNT = 10
 QUIET_WITHIN_S = 600.0
 
 
-def simulate(seed: int, path: Path) -> list[str]:
-    """Simulate what a seed says over a migrated SQLite file and return the trace; AssertionError on a fault."""
-    return Simulation(seed, path).run()
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A run at the end, and how many ticks say that they are its own."""
-
-    command_id: UUID
-    status: str
-    ticks_requested: int
-    ticks_completed: int
-    tick_count: int
-
-
 class Simulation:
-    """What one seed leads to."""
+    """What one seed leads to, over a migrated SQLite file; `trace` tells of it line by line."""
 
     def __init__(self, seed: int, path: Path) -> None:
         self.seed = seed
@@ -67,8 +48,8 @@ class Simulation:
         """Write a line of the trace."""
         self.trace.append(f"{self.loop.time():.6f} {what}")
 
-    def run(self) -> list[str]:
-        """Run it to its end and return the trace."""
+    def run(self) -> None:
+        """Run it to its end; what happened is in `trace`."""
         with simulated_clock(self.loop, self.processes, self.seed):
             try:
                 self.loop.run_until_complete(self._live())
@@ -76,7 +57,6 @@ class Simulation:
             finally:
                 self.loop.run_until_complete(self._tidy_up())
         assert problems == [], problems
-        return self.trace
 
     async def _live(self) -> None:
         for place in range(SERVER_COUNT):
@@ -90,7 +70,9 @@ class Simulation:
         for client in clients:
             for request in filter(lambda each: each.is_lasting, list(client.requests)):
                 await client.insist(request)
-        self._check([request for client in clients for request in client.requests])
+        check_answers(self.path, [request for client in clients for request in client.requests])
+        for line in check_runs(self.path):
+            self.tell(line)
         for server in self.servers:
             await server.stop()
 
@@ -116,23 +98,14 @@ class Simulation:
 
     async def _make_worlds(self, client: Client) -> list[UUID]:
         ids = [new_id(), new_id()]
-        for number, world_id in enumerate(ids):
+        for world_id in ids:
             snapshots = self.rng.choice([1, 3, "needed"])
-            config = WorldConfig(name=f"world-{number}", world_id=world_id, seed=self.seed, snapshots=snapshots)
-
-            async def make(services: ServiceContainer, config: WorldConfig = config) -> Any:
-                return (await services.world_service.create_world(config)).world_id
-
-            await client.insist(Request("create", [world_id], make))
-            requests = [CommandRequest("add_processor", {"processor": "SimulatedAgeing"}, id=new_id())]
+            config = WorldConfig(world_id=world_id, seed=self.seed, snapshots=snapshots)
+            await client.insist(creation(config))
             spawn = {"components": [{"type": "SimulatedAge"}]}
-            requests += [CommandRequest("spawn", spawn, id=new_id()) for _ in range(3)]
-
-            async def fill(services: ServiceContainer, requests: Any = requests, world_id: UUID = world_id) -> Any:
-                receipts = await services.command_service.submit_batch(world_id, requests)
-                return [tuple(each._replace(is_duplicate=False)) for each in receipts]
-
-            await client.insist(Request("fill", [each.id for each in requests], fill))
+            commands = [CommandRequest("add_processor", {"processor": "SimulatedAgeing"}, id=new_id())]
+            commands += [CommandRequest("spawn", spawn, id=new_id()) for _ in range(3)]
+            await client.insist(batch(world_id, commands))
         return ids
 
     # The nemesis: what goes wrong is drawn step by step, so that it meets processes at any of their awaits.
@@ -196,43 +169,15 @@ class Simulation:
         while self.chores:
             await asyncio.wait(self.chores)
         until_s = self.loop.time() + QUIET_WITHIN_S
-        unfinished = "SELECT run_id, status FROM runs WHERE status NOT IN ('completed', 'failed', 'cancelled')"
-        while rows := self._query(unfinished):
+        unfinished = (
+            "SELECT run_id, status FROM runs WHERE status NOT IN ('completed', 'failed', 'cancelled')"
+        )
+        while rows := query(self.path, unfinished):
             assert self.loop.time() < until_s, f"nobody takes these runs up: {rows}"
             await asyncio.sleep(1.0)
 
-    # What must hold at the end.
 
-    def _query(self, statement: str) -> Sequence[sa.Row[Any]]:
-        engine = sa.create_engine(f"sqlite:///{self.path}", poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            return connection.execute(sa.text(statement)).all()
-
-    def _check(self, requests: Sequence[Request]) -> None:
-        rows = self._query("SELECT world_id, event_id, position, version, tick FROM events WHERE kind = 'command'")
-        stored: dict[UUID, list[tuple[int, int, int]]] = {}
-        for row in rows:
-            stored.setdefault(UUID(row.event_id), []).append((row.position, row.version, row.tick))
-        asked = {each for request in requests for each in request.command_ids}
-        assert stored.keys() <= asked, "nobody asked for this"
-        for request in requests:
-            found = [each in stored for each in request.command_ids]
-            assert all(found) or not any(found), f"half of a batch is stored: {request}"
-            may_differ = request.what in {"run", "cancel"} or not request.is_lasting
-            assert request.is_accepted is found[0] or may_differ, request
-            if request.what in {"submit", "batch", "fill"} and request.is_accepted:
-                for _, _, _, position, version, tick, *_ in request.answers[0]:
-                    assert any((position, version, tick) in places for places in stored.values()), request
-        self._check_runs()
-
-    def _check_runs(self) -> None:
-        statement = (
-            "SELECT status, ticks_requested, ticks_completed, "
-            "(SELECT count(*) FROM ticks WHERE ticks.run_id = runs.run_id) AS tick_count FROM runs"
-        )
-        for row in self._query(statement):
-            assert row.ticks_completed == row.tick_count <= row.ticks_requested, row
-            assert row.status != "completed" or row.ticks_completed == row.ticks_requested, row
-            self.tell(f"run {tuple(row)}")
-        for row in self._query("SELECT world_id, tick, commit_hash FROM ticks ORDER BY world_id, tick"):
-            self.tell(f"commit {row.world_id} {row.tick} {row.commit_hash.hex()}")
+def simulate(simulation: Simulation) -> None:
+    """Run a simulation, and examine what it left; AssertionError on whatever does not hold."""
+    simulation.run()
+    asyncio.run(check_past(simulation.path))
