@@ -1,9 +1,9 @@
 """The system as plain lists and dicts: what a database full of worlds means, whatever it is made of.
 
 A world is what it was forked from, and what it was told since. Commands wait for their tick, in the order
-(tick, priority, version); a tick applies those that are due, then its processor runs: every `ModelLevel` grows
-by the pace, and counts the messages to its entity. Every accepted command and every recorded fact is one
-event; a world's version is how many it has, the log's position how many all have.
+(tick, priority, version); a tick applies those that are due, then its processor runs: every `ModelLevel`
+grows by the pace, and counts the messages to its entity. Every accepted command and every recorded fact is
+one event; a world's version is how many it has, the log's position how many all have.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Model:
         world.version += count
 
     def run(self, world: ModelWorld, steps: int, *, is_failing: bool = False) -> bool:
-        """Compute ticks; whether they were. One that fails stays sealed: its inputs are fixed from then on."""
+        """Compute ticks, and tell whether they were. One that fails stays sealed: its inputs are fixed."""
         self._record(world, 1)
         if is_failing:
             world.is_sealed = True
@@ -221,7 +221,9 @@ class Model:
         self._record(world, 1)
 
 
-def _apply(world: ModelWorld, state: State, event: Event, inboxes: list[tuple[int | None, Event]]) -> None:
+def _apply(  # noqa: C901, PLR0912  a table
+    world: ModelWorld, state: State, event: Event, inboxes: list[tuple[int | None, Event]]
+) -> None:
     """Apply one command; `Refused`, and nothing is changed, if it cannot be."""
     payload = copy.deepcopy(event.order.payload)
     entity_id = payload.get("entity_id")

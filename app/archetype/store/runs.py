@@ -282,9 +282,9 @@ def finish_run(
 ) -> bool:
     """Close a run that ends without committing a further tick, record it, and give its lease back.
 
-    How far it came is what its row says: whoever was cancelled may not know of a commit of its own. False, and
-    nothing is written, where it has ended already, or where the lease is another's by now: so is the run.
-    Without a lease it is one that asked for no tick.
+    How far it came is what its row says: whoever was cancelled may not know of its own last commit. False,
+    and nothing is written, where it has ended already, or where the lease is another's by now: so is the
+    run. Without a lease it is one that asked for no tick.
     """
     now = lock_log(connection)
     run = _run_of(connection, run_id)
