@@ -184,8 +184,7 @@ class SystemMachine(RuleBasedStateMachine):
         world = self.pick(number)
         result = self.do(self.services.retention_service.thin(self.row(world), keep_every=keep_every))
         assert result.unproved == {}
-        if result.ticks_dropped:
-            self.model.note(world)
+        self.model.note(world)
 
     @rule()
     def collect_garbage(self) -> None:
@@ -239,7 +238,8 @@ class SystemMachine(RuleBasedStateMachine):
         for world in self.model.worlds.values():
             row = self.row(world)
             head = (row.head_version, row.committed_tick + 1, row.open_tick, row.next_entity_id)
-            assert head == (world.version, world.tick, world.open_tick, world.next_entity_id)
+            model = (world.version, world.tick, world.open_tick, world.next_entity_id)
+            assert head == model, f"{world.name}: {head} {model}"
             if world.states:
                 self._compare_state(world, world.tick - 1)
             labels = self.do(self.services.label_service.list_labels(row))

@@ -116,9 +116,9 @@ class Model:
         return world
 
     def fork(self, parent: ModelWorld, name: str, tick: int) -> ModelWorld:
-        """Make a world that shares another's past up to a tick. It hangs on the one that owns the tick."""
+        """Make a world that shares another's past up to a tick; it hangs on the one that owns the tick."""
         owner = parent
-        while owner.parent is not None and tick <= owner.fork_tick:
+        while owner.parent is not None and 0 <= tick <= owner.fork_tick:
             owner = owner.parent
         self.position += 1
         fork = ModelWorld(
