@@ -15,18 +15,25 @@ from prometheus_client import (
     generate_latest,
 )
 
+from archetype.api.memory import MemoryCollector
+from archetype.service.budget import MemoryBudget
+
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """The server's counters; `queue_depth` tells how many commands wait for their commit now."""
+    """The server's counters; `queue_depth` tells how many commands wait for their commit now.
 
-    def __init__(self, queue_depth: Callable[[], int]) -> None:
+    What the caches of a `budget` take is among the figures.
+    """
+
+    def __init__(self, queue_depth: Callable[[], int], budget: MemoryBudget) -> None:
         disable_created_metrics()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._registry.register(MemoryCollector(budget))
         self._requests = Histogram(
             "archetype_http_request_duration_seconds",
             "Requests by method, path template and status, with their durations.",
