@@ -157,9 +157,7 @@ async def _forks(url: str, kind: str, name: str, count: int, *, is_tree: bool) -
         )
         tree_s = await _seconds(lambda: services.ancestry_service.tree(with_archived=True))
         return [
-            _ratio(
-                f"the last tenth of {name} against the first", kind, (durations[-tenth:], durations[:tenth])
-            ),
+            _ratio(f"the last tenth of {name} against the first", kind, parts),
             _ratio(f"a step of the last of {name} against the first", kind, steps),
             Row(f"the whole tree of {name}", kind, tree_s * 1000, "ms"),
         ]
