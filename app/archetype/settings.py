@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 
 from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_MEMORY_BUDGET_BYTES", "DEFAULT_SERVER_URL", "Settings"]
+__all__ = [
+    "DEFAULT_DATABASE_URL",
+    "DEFAULT_DENIALS_MAX",
+    "DEFAULT_MEMORY_BUDGET_BYTES",
+    "DEFAULT_SERVER_URL",
+    "Settings",
+]
 
 DEFAULT_DATABASE_URL = "sqlite:///./archetype.db"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
+DEFAULT_DENIALS_MAX = 100_000
+"""Rows, some 30 MB: weeks of a service that is knocked at from everywhere, and no disk is filled by it."""
+DENIALS_MAX_LEAST = 1_000
 DEFAULT_MEMORY_BUDGET_BYTES = 512 * 1024 * 1024
 """With the 200 MB that a server takes at rest and the ticks it computes, this stays below a gigabyte; it
 holds a dozen states of a million entities with two small components, or thousands of small worlds."""
@@ -25,13 +34,14 @@ class Settings:
     server_url: str = DEFAULT_SERVER_URL
     modules: tuple[str, ...] = ()
     api_key: str | None = field(default=None, repr=False)
+    denials_max: int = DEFAULT_DENIALS_MAX
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _MODULES (separated by commas) and _MEMORY_BUDGET.
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _DENIALS_MAX, _MEMORY_BUDGET, and _MODULES (by commas).
 
-        Raises `InvalidInputError` where the budget is no number of bytes.
+        Raises `InvalidInputError` that names a variable which does not fit.
         """
         variables = os.environ if environment is None else environment
         modules = variables.get("ARCHETYPE_MODULES", "")
@@ -40,15 +50,25 @@ class Settings:
             server_url=variables.get("ARCHETYPE_URL") or DEFAULT_SERVER_URL,
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
             api_key=variables.get("ARCHETYPE_API_KEY", "").strip() or None,
-            memory_budget_bytes=_memory_budget_bytes(variables.get("ARCHETYPE_MEMORY_BUDGET", "").strip()),
+            denials_max=_denials_max(variables.get("ARCHETYPE_DENIALS_MAX", "")),
+            memory_budget_bytes=_memory_budget_bytes(variables.get("ARCHETYPE_MEMORY_BUDGET", "")),
         )
+
+
+def _denials_max(text: str) -> int:
+    if not text:
+        return DEFAULT_DENIALS_MAX
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= DENIALS_MAX_LEAST:
+        return int(text)
+    msg = f"must be a number of rows from {DENIALS_MAX_LEAST} to 999999999, not {text!r:.40}"
+    raise InvalidInputError(f"ARCHETYPE_DENIALS_MAX {msg}", faults=[FieldFault("ARCHETYPE_DENIALS_MAX", msg)])
 
 
 def _memory_budget_bytes(text: str) -> int:
     if not text:
         return DEFAULT_MEMORY_BUDGET_BYTES
-    if not (text.isascii() and text.isdecimal()):
-        name = "ARCHETYPE_MEMORY_BUDGET"
-        msg = f"{name} must be a whole number of bytes, such as {DEFAULT_MEMORY_BUDGET_BYTES}, not {text!r}"
-        raise InvalidInputError(msg, faults=[FieldFault(name, msg)])
-    return int(text)
+    if text.isascii() and text.isdigit():
+        return int(text)
+    name = "ARCHETYPE_MEMORY_BUDGET"
+    msg = f"must be a whole number of bytes, such as {DEFAULT_MEMORY_BUDGET_BYTES}, not {text!r:.40}"
+    raise InvalidInputError(f"{name} {msg}", faults=[FieldFault(name, msg)])

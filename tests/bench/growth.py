@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype import ArchetypeRuntime
+from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.examples.movement import MovementProcessor, rows
 from archetype.service.admission import CommandRequest
@@ -129,38 +130,47 @@ def many(databases: Databases, kind: str, *, is_quick: bool, scale: float) -> li
 
 
 def forks(databases: Databases, kind: str, *, is_quick: bool, scale: float) -> list[Row]:
-    """Fork one base many times, and a tree in which each world has two forks."""
+    """Fork one base many times, and a tree in which each world has two forks, beside a base without any."""
     found: list[Row] = []
     for name, is_tree in (("one base", False), ("a tree", True)):
         count = _scaled(1_000 if is_tree else 10_000, scale / 10 if is_quick else scale)
-        with databases.fresh(kind) as url:
-            found += asyncio.run(_forks(url, kind, f"{count:,} forks of {name}", count, is_tree=is_tree))
+        with databases.fresh(kind) as url, databases.fresh(kind) as young_url:
+            measuring = _forks(
+                kind, f"{count:,} forks of {name}", url, young_url, count=count, is_tree=is_tree
+            )
+            found += asyncio.run(measuring)
     return found
 
 
-async def _forks(url: str, kind: str, name: str, count: int, *, is_tree: bool) -> list[Row]:
-    async with moving_world(url, ENTITIES) as (services, base):
-        worlds = services.world_service
-        ids = [base.world_id]
-        durations: list[float] = []
+async def _forks(kind: str, name: str, url: str, young_url: str, *, count: int, is_tree: bool) -> list[Row]:
+    async with moving_world(url, ENTITIES) as old, moving_world(young_url, ENTITIES) as young:
+        ids = [old[1].world_id]
         for number in range(count):
-            parent = await worlds.find(ids[number // 2 if is_tree else 0])
-            start = time.perf_counter()
-            ids.append((await worlds.fork_world(parent, f"fork-{number}")).world_id)
-            durations.append(time.perf_counter() - start)
+            ids.append(await _fork(old[0], ids[number // 2 if is_tree else 0]))
             if is_tree:  # only a world with a tick of its own is a parent; others pass theirs on
-                await _step(services, ids[-1])
-        parts = durations[-count // 10 :], durations[: count // 10]
-        last, first = iter(ids[-SAMPLE:]), iter(ids[1:])
-        steps = await _by_turns(
-            lambda: _step(services, next(last)), lambda: _step(services, next(first)), min(SAMPLE, count // 2)
+                await _step(old[0], ids[-1])
+        parents = (old[0], ids[-1 if is_tree else 0]), (young[0], young[1].world_id)
+        made: list[list[UUID]] = [[], []]
+
+        async def fork(place: int) -> None:
+            services, parent_id = parents[place]
+            made[place].append(await _fork(services, parent_id))
+
+        forked = await _by_turns(lambda: fork(0), lambda: fork(1), SAMPLE)
+        stepped = await _by_turns(
+            lambda: _step(old[0], made[0].pop()), lambda: _step(young[0], made[1].pop()), SAMPLE
         )
-        tree_s = await _seconds(lambda: services.ancestry_service.tree(with_archived=True))
+        tree_s = await _seconds(lambda: old[0].ancestry_service.tree(with_archived=True))
         return [
-            _ratio(f"the last tenth of {name} against the first", kind, parts),
-            _ratio(f"a step of the last of {name} against the first", kind, steps),
+            _ratio(f"a fork behind {name} against a first one", kind, forked),
+            _ratio(f"a step of a fork behind {name} against a first one", kind, stepped),
             Row(f"the whole tree of {name}", kind, tree_s * 1000, "ms"),
         ]
+
+
+async def _fork(services: ServiceContainer, parent_id: UUID) -> UUID:
+    parent = await services.world_service.find(parent_id)
+    return (await services.world_service.fork_world(parent, f"fork-{new_id().hex}")).world_id
 
 
 def big(databases: Databases, kind: str, *, is_quick: bool, scale: float) -> list[Row]:

