@@ -39,7 +39,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _DENIALS_MAX, _MEMORY_BUDGET, and _MODULES (by commas).
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _DENIALS_MAX, _MEMORY_BUDGET, _MODULES (by commas).
 
         Raises `InvalidInputError` that names a variable which does not fit.
         """
