@@ -89,7 +89,7 @@ class ProcessorPool:
 
     def _instance(self, code: _WorldCode, record: ProcessorRecord) -> Processor:
         key = record.key
-        found = self._bound.get((code.world_id, key)) or code.instances.get(key)
+        found = self._bound.get((code.world_id, key), code.instances.get(key))
         if found is None or (not self._allows_changes and not _is_recorded(found, record)):
             found = record.build()
             if not self._allows_changes and not _is_recorded(found, record):
