@@ -107,6 +107,7 @@ def create_app(
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
+        after_exception=[door.note_excess],
         request_max_body_size=JSON_BYTES_MAX,
         state=State({"stopping": stopping, "streams": streams}),
         logging_config=None,
