@@ -69,7 +69,7 @@ def create_app(
     """
     stopping = asyncio.Event()
     streams = EventStreams(stopping)
-    metrics = Metrics(gauges(container, streams))
+    metrics = Metrics(gauges(container, streams), container.budget)
     container.observers.add(metrics)
     if tracing is not None:
         container.observers.add(tracing)

@@ -16,6 +16,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from archetype.api.memory import MemoryCollector
+from archetype.service.budget import MemoryBudget
 from archetype.service.observing import FlushSeen, LeaseChange, Observer, TickSeen
 
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
@@ -28,12 +30,16 @@ _COMMANDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 class Metrics(Observer):
-    """The server's counters; `gauges` are read whenever somebody asks, as name, help and value."""
+    """The server's counters; `gauges` are read whenever somebody asks, as name, help and value.
 
-    def __init__(self, gauges: Iterable[tuple[str, str, Callable[[], float]]] = ()) -> None:
+    What the caches of a `budget` take is among the figures.
+    """
+
+    def __init__(self, gauges: Iterable[tuple[str, str, Callable[[], float]]], budget: MemoryBudget) -> None:
         disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        registry.register(MemoryCollector(budget))
         self._requests = Histogram(
             "archetype_http_request_duration_seconds",
             "Requests by method, path template and status, with their durations.",

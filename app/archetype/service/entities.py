@@ -18,7 +18,8 @@ from archetype.core.bulk import decode_batch
 from archetype.errors import EntityNotFoundError
 from archetype.log.lineage import Stretch
 from archetype.log.pages import decode_page
-from archetype.service.cache import SizedCache
+from archetype.service.budget import Cache, MemoryBudget
+from archetype.service.cache import ENTRY_BYTES
 from archetype.service.projection import EMPTY_STATE, Snapshot
 from archetype.service.ranges import committed_range
 from archetype.service.states import StateService
@@ -86,11 +87,13 @@ class _Found:
 class EntityService:
     """Follows entities down a lineage."""
 
-    def __init__(self, database: Database, worlds: WorldService, states: StateService) -> None:
+    def __init__(
+        self, database: Database, worlds: WorldService, states: StateService, budget: MemoryBudget
+    ) -> None:
         self._database = database
         self._worlds = worlds
         self._states = states
-        self._ids: SizedCache[bytes, np.ndarray] = SizedCache(16 * 1024 * 1024, lambda ids: ids.nbytes)
+        self._ids: Cache[bytes, np.ndarray] = budget.cache("entity ids", lambda ids: ids.nbytes + ENTRY_BYTES)
 
     async def history(
         self,

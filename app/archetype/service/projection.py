@@ -43,6 +43,11 @@ __all__ = [
     "take_snapshot",
 ]
 
+PROJECTION_BYTES = 8 * 1024
+COLUMN_BYTES = 2 * 1024
+HASH_BYTES = 80
+"""What the objects around the values take by projection, by column and by page, rounded up."""
+
 EMPTY_STATE = state_hash([])
 """The hash of a state without a row, which has no snapshot rows and needs none."""
 
@@ -124,6 +129,21 @@ class Projection:
             snapshot=snapshot,
             is_stored=not snapshot.tables,
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory: its values, the pages not stored yet, and the objects around them.
+
+        Values that it shares with another projection are counted in both.
+        """
+        size_bytes = PROJECTION_BYTES + sum(table.rows.get_total_buffer_size() for table in self.state)
+        for table in self.snapshot.tables.values():
+            for column in table.columns.values():
+                size_bytes += COLUMN_BYTES + HASH_BYTES * len(column.hashes)
+                size_bytes += sum(len(page.data) for page in column.unstored)
+                if not table.is_whole:
+                    size_bytes += column.array.get_total_buffer_size()
+        return size_bytes
 
     @property
     def new_archetypes(self) -> list[Archetype]:

@@ -30,6 +30,7 @@ from archetype.errors import (
 from archetype.log.command import CommandType
 from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
+from archetype.service.budget import MemoryBudget
 from archetype.service.inputs import TickInputs, read_inputs
 from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
@@ -75,6 +76,7 @@ class SimulationService:
         database: Database,
         worlds: WorldService,
         states: StateService,
+        budget: MemoryBudget,
         *,
         lease_ttl_s: float = LEASE_TTL_S,
         observer: Observer | None = None,
@@ -83,11 +85,12 @@ class SimulationService:
         self._observer = observer or Observer()
         self._worlds = worlds
         self._states = states
+        self._budget = budget
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
         self._is_stopping = False
         self._running: set[UUID] = set()
-        self.pool = ProcessorPool()
+        self.pool = ProcessorPool(budget, is_running=worlds.is_running)
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -127,8 +130,11 @@ class SimulationService:
         computed: the ticks before it stay, its inputs stay sealed. `RunCancelledError` if it was cancelled.
         """
         live = self._worlds.live(world_id)
-        async with live.lock, slot or nullcontext():
-            return await self._run(live, request, on_tick)
+        try:
+            async with live.lock, slot or nullcontext():
+                return await self._run(live, request, on_tick)
+        finally:
+            self._budget.make_room()
 
     async def accept(self, world_id: UUID, request: RunRequest) -> RunRow:
         """Accept a run for `run` to compute later, with the same request, and return its row.
@@ -372,8 +378,9 @@ class SimulationService:
     async def _require_code(self, live: LiveWorld) -> None:
         """Refuse to seal anything while a world's code is not here, or not the recorded one."""
         try:
-            if live.projection is not None:
-                self.pool.load(live.world_id, live.projection.program)
+            held = live.projection
+            if held is not None:
+                self.pool.load(live.world_id, held.program)
                 return
         except (CodeChangedError, CodeNotLoadedError):
             pass  # what waits for the next tick may replace or remove it

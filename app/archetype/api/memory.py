@@ -1,0 +1,34 @@
+"""What the process keeps in memory, in Prometheus' terms, read when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from archetype.service.budget import MemoryBudget
+
+__all__ = ["MemoryCollector"]
+
+
+class MemoryCollector(Collector):
+    """The bytes, values and evictions of each cache, and the limit for all."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the figures of now."""
+        limit = GaugeMetricFamily("archetype_memory_budget_bytes", "What all caches may take together.")
+        limit.add_metric([], self._budget.limit_bytes)
+        size = GaugeMetricFamily("archetype_cache_bytes", "What a cache takes.", labels=["cache"])
+        count = GaugeMetricFamily("archetype_cache_values", "How much a cache holds.", labels=["cache"])
+        gone = CounterMetricFamily(
+            "archetype_cache_evictions", "What had to go for lack of room.", labels=["cache"]
+        )
+        for name, use in self._budget.uses().items():
+            size.add_metric([name], use.size_bytes)
+            count.add_metric([name], use.value_count)
+            gone.add_metric([name], use.eviction_count)
+        yield from (limit, size, count, gone)
