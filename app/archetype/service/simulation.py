@@ -35,11 +35,12 @@ from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
-from archetype.service.projection import Projection, take_snapshot
+from archetype.service.projection import Projection, Snapshot, take_snapshot
 from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
+from archetype.service.storing import prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.append import NewCommand
@@ -47,7 +48,7 @@ from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
-from archetype.store.snapshots import TickSnapshot, program_document
+from archetype.store.snapshots import program_document
 from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
@@ -76,12 +77,14 @@ class SimulationService:
         states: StateService,
         *,
         lease_ttl_s: float = LEASE_TTL_S,
+        makes_patches: bool = True,
     ) -> None:
         self._database = database
         self._worlds = worlds
         self._states = states
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
+        self._makes_patches = makes_patches
         self._is_stopping = False
         self._running: set[UUID] = set()
         self.pool = ProcessorPool()
@@ -256,6 +259,7 @@ class SimulationService:
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
         is_last = after.completed == run.request.steps or self._is_stopping
         snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
+        pages = await asyncio.to_thread(prepare, snapshots, makes_patches=self._makes_patches)
         commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -278,14 +282,16 @@ class SimulationService:
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
             ran=recorded_report(computed.report),
             new_archetypes=following.new_archetypes,
-            snapshots=snapshots,
+            snapshots=pages.snapshots,
             run_progress=(after.completed, after.applied),
             run_end=after.end(sealed.tick) if is_last else None,
         )
         committed = await self._database.write(lambda connection: commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
-        is_stored = any(each.tick == sealed.tick for each in snapshots)
-        live.projection = following.committed(digest, with_snapshot=is_stored)
+        is_stored = any(each.tick == sealed.tick for each in pages.snapshots)
+        live.projection = following.committed(
+            digest, pages.known(committed.pages_there) if is_stored else None
+        )
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
@@ -293,16 +299,19 @@ class SimulationService:
 
     async def _to_be_stored(
         self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
-    ) -> list[TickSnapshot]:
-        """Return the snapshots that a tick's commit has to store: its own, and that of the tick before."""
-        snapshots: list[TickSnapshot] = []
+    ) -> list[tuple[UUID, int, Snapshot]]:
+        """Return the snapshots that a tick's commit has to store, each with the world that owns its tick.
+
+        They are its own, and that of the tick before.
+        """
+        snapshots: list[tuple[UUID, int, Snapshot]] = []
         is_new_program = after.program.hash != before.program.hash
         if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
-            snapshots.append(TickSnapshot(owner_id, before.committed_tick, before.snapshot.writes))
+            snapshots.append((owner_id, before.committed_tick, before.snapshot))
         policy = SnapshotPolicy.of_config(world.config)
         if is_last or policy.wants(after.committed_tick) or not after.program.is_deterministic:
-            snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
+            snapshots.append((world.world_id, after.committed_tick, after.snapshot))
         return snapshots
 
     async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:

@@ -1,0 +1,54 @@
+"""In which form the new pages of a commit are stored, and what is known of them behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from archetype.log.patches import Base, StoredForm, plain_form, stored_form
+from archetype.service.projection import Snapshot
+from archetype.store.snapshots import SnapshotWrite, TickSnapshot
+
+__all__ = ["PreparedPages", "prepare"]
+
+
+@dataclass(frozen=True)
+class PreparedPages:
+    """Snapshots that are ready to be stored; `bases` are their new pages as later ones will know them."""
+
+    snapshots: list[TickSnapshot]
+    forms: Mapping[bytes, StoredForm]
+    bases: Mapping[bytes, Base]
+
+    def known(self, there: Collection[bytes]) -> dict[bytes, Base]:
+        """Return the bases that hold once all is stored, but for the pages that were `there` already.
+
+        In which form those are, nobody here knows: the next page in their place begins a new chain.
+        """
+        return {name: base for name, base in self.bases.items() if name not in there}
+
+
+def prepare(snapshots: Iterable[tuple[UUID, int, Snapshot]], *, makes_patches: bool) -> PreparedPages:
+    """Choose the forms of all pages that may not be stored yet; equal pages get one."""
+    forms: dict[bytes, StoredForm] = {}
+    bases: dict[bytes, Base] = {}
+    prepared: list[TickSnapshot] = []
+    for owner_id, tick, snapshot in snapshots:
+        writes: list[SnapshotWrite] = []
+        for table in snapshot.tables.values():
+            names: dict[bytes, None] = {}
+            for column in table.columns.values():
+                for index, page in column.unstored.items():
+                    names[page.page_hash] = None
+                    if page.page_hash in forms:
+                        continue
+                    on = column.bases.get(index) if makes_patches else None
+                    form = stored_form(page, on) if makes_patches else plain_form(page)
+                    forms[page.page_hash] = form
+                    if makes_patches:
+                        content = form.data if form.content_size_bytes == len(form.data) else page.data
+                        bases[page.page_hash] = Base.of(form, content, on)
+            writes.append(SnapshotWrite(table.row, [forms[name] for name in names]))
+        prepared.append(TickSnapshot(owner_id, tick, writes))
+    return PreparedPages(prepared, forms, bases)
