@@ -20,10 +20,14 @@ class Settings:
     server_url: str = DEFAULT_SERVER_URL
     modules: tuple[str, ...] = ()
     api_key: str | None = field(default=None, repr=False)
+    makes_patches: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, and _MODULES (separated by commas)."""
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _MODULES (separated by commas), and _PATCHES.
+
+        With ARCHETYPE_PATCHES=off every new page is stored as it is.
+        """
         variables = os.environ if environment is None else environment
         modules = variables.get("ARCHETYPE_MODULES", "")
         return cls(
@@ -31,4 +35,5 @@ class Settings:
             server_url=variables.get("ARCHETYPE_URL") or DEFAULT_SERVER_URL,
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
             api_key=variables.get("ARCHETYPE_API_KEY", "").strip() or None,
+            makes_patches=variables.get("ARCHETYPE_PATCHES", "").strip().lower() != "off",
         )

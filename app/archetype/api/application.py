@@ -59,7 +59,7 @@ def create_app(
     `is_loopback` says that only this machine can reach it: then, as long as no API key was ever made, callers
     without one are let in as its single user.
     """
-    metrics = Metrics(lambda: container.appender.queue_depth)
+    metrics = Metrics(lambda: container.appender.queue_depth, container.simulation_service.page_counts)
     stopping = asyncio.Event()
     streams = EventStreams(stopping)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -14,16 +14,46 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from archetype.service.storing import PageCounts
 
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
-class Metrics:
-    """The server's counters; `queue_depth` tells how many commands wait for their commit now."""
+class _PageCollector(Collector):
+    """Shows what was stored, as it is when somebody asks."""
 
-    def __init__(self, queue_depth: Callable[[], int]) -> None:
+    def __init__(self, counts: PageCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Give the counters."""
+        pages = CounterMetricFamily(
+            "archetype_pages",
+            "Pages of the snapshots stored, by form; reused ones took nothing.",
+            labels=["form"],
+        )
+        for form, count in sorted(self._counts.pages.items()):
+            pages.add_metric([form], count)
+        size = CounterMetricFamily(
+            "archetype_page_bytes", "Bytes of new pages, as they are stored and as they are.", labels=["of"]
+        )
+        size.add_metric(["stored"], self._counts.stored_bytes)
+        size.add_metric(["content"], self._counts.content_bytes)
+        yield from (pages, size)
+
+
+class Metrics:
+    """The server's counters; `queue_depth` tells how many commands wait for their commit now.
+
+    `page_counts` is what was stored by whoever runs worlds here.
+    """
+
+    def __init__(self, queue_depth: Callable[[], int], page_counts: PageCounts) -> None:
         disable_created_metrics()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -43,6 +73,7 @@ class Metrics:
             "archetype_command_queue_depth", "Commands that wait for their commit.", registry=self._registry
         )
         depth.set_function(queue_depth)
+        self._registry.register(_PageCollector(page_counts))
 
     def count_request(self, method: str, path: str, status: int, duration_s: float) -> None:
         """Count one answered request; `path` is its template, so that ids do not become series."""

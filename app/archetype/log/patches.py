@@ -170,7 +170,7 @@ def _patch(page_hash: bytes, content: bytes, base: Base) -> _Patch | None:
         is_foretold = surprise_bits < bits / 2
         if is_foretold and base.is_patch:
             codec, rest, bits = Codec.TREND, surprise, surprise_bits
-    is_sparse = np.count_nonzero(rest) <= len(rest) * _SPARSE_SHARE
+    is_sparse = bool(np.count_nonzero(rest) <= len(rest) * _SPARSE_SHARE)
     if is_sparse:
         data = _headed(width, _SPARSE, _sparse(rest))
     elif not is_foretold and (width == 1 or bits > _SAVING * width * 8):
@@ -206,7 +206,7 @@ def _matched(content: bytes, base: bytes) -> bytes:
 
 
 def _sparse(rest: np.ndarray) -> bytes:
-    """Spell the slots that are not zero: their number, and compressed, the gaps between them and the values."""
+    """Spell the slots that are not zero: their number, and the gaps between them and the values, compressed."""
     places = np.flatnonzero(rest)
     gaps = np.diff(places, prepend=0).astype("<u4")
     planes = _planes(gaps).tobytes() + _planes(_zigzag(rest[places])).tobytes()
@@ -280,8 +280,8 @@ def _widths(kind: pa.DataType) -> Iterator[int]:
 def restore(form: StoredForm, base: bytes | None, before: bytes | None) -> bytes:
     """Return a page's content; a patch needs that of its base, a trend that of its base's base too.
 
-    Whether it matches the page's name, the caller compares. Raises `CorruptionError` that names the page where
-    the form is none; never makes room for more than 16 MiB, whatever it claims.
+    Whether it matches the page's name, the caller compares. Raises `CorruptionError` that names the page
+    where the form is none; it never makes room for more than 16 MiB, whatever it claims.
     """
     try:
         return _restore(form, base, before)
@@ -294,10 +294,9 @@ def restore(form: StoredForm, base: bytes | None, before: bytes | None) -> bytes
 def _restore(form: StoredForm, base: bytes | None, before: bytes | None) -> bytes:
     size, data = form.content_size_bytes, form.data
     if form.codec == Codec.PLAIN:
-        _expect(len(data) == size, f"it has {len(data)} bytes, not {size}")
         return data
     _expect(0 <= size <= CONTENT_BYTES_MAX and size % 8 == 0, f"no page of {size} bytes is stored so")
-    _expect(form.codec in _CODED, f"its codec is {form.codec!r}, which this release cannot read")
+    _expect(form.codec in _CODED, f"it has the codec {form.codec!r}, which this release does not know")
     _expect(zlib.crc32(data[4:]).to_bytes(4, "little") == data[:4], "it was edited or damaged")
     width, which, payload = data[4], data[5], data[_HEAD_BYTES:]
     _expect(width in {1, 2, 4, 8} and which in {_DENSE, _SPARSE}, f"its head says {width}, {which}")

@@ -40,8 +40,9 @@ __all__ = ["ServiceContainer", "load_modules"]
 class ServiceContainer:
     """All services over one database; `open` it before use, or use it as an async context manager."""
 
-    def __init__(self, database_url: str | None = None) -> None:
-        self.database = Database(database_url or Settings.from_environment().database_url)
+    def __init__(self, database_url: str | None = None, *, makes_patches: bool | None = None) -> None:
+        settings = Settings.from_environment()
+        self.database = Database(database_url or settings.database_url)
         self.appender = Appender(self.database)
         self.world_service = WorldService(self.database)
         self.gate = Gate(self.database)
@@ -50,7 +51,12 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.simulation_service = SimulationService(
+            self.database,
+            self.world_service,
+            self.state_service,
+            makes_patches=settings.makes_patches if makes_patches is None else makes_patches,
+        )
         self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)

@@ -185,7 +185,8 @@ def newborn(world_id: UUID) -> Projection:
 def project(world_id: UUID, stored_tick: StoredTick, *, goes_on: bool = False) -> Projection:
     """Build a world's state after a stored tick; every page is checked on the way.
 
-    One that `goes_on` knows its pages as bases of those to come. Raises `CorruptionError` that names the page or tick which does not match its hash.
+    One that `goes_on` knows its pages as bases of those to come. Raises `CorruptionError` that names the page
+    or tick which does not match its hash.
     """
     row = stored_tick.row
     pages, bases = stored_tick.pages.bases() if goes_on else (stored_tick.pages.checked(), {})

@@ -40,7 +40,7 @@ from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
-from archetype.service.storing import prepare
+from archetype.service.storing import PageCounts, prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.append import NewCommand
@@ -88,6 +88,7 @@ class SimulationService:
         self._is_stopping = False
         self._running: set[UUID] = set()
         self.pool = ProcessorPool()
+        self.page_counts = PageCounts()
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -289,9 +290,9 @@ class SimulationService:
         committed = await self._database.write(lambda connection: commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
         is_stored = any(each.tick == sealed.tick for each in pages.snapshots)
-        live.projection = following.committed(
-            digest, pages.known(committed.pages_there) if is_stored else None
-        )
+        self.page_counts.add(pages, committed.pages_there)
+        bases = pages.known(committed.pages_there) if is_stored else None
+        live.projection = following.committed(digest, bases)
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +11,24 @@ from archetype.log.patches import Base, StoredForm, plain_form, stored_form
 from archetype.service.projection import Snapshot
 from archetype.store.snapshots import SnapshotWrite, TickSnapshot
 
-__all__ = ["PreparedPages", "prepare"]
+__all__ = ["PageCounts", "PreparedPages", "prepare"]
+
+
+class PageCounts:
+    """What this process has stored so far: pages by their form, or `reused`, and their bytes."""
+
+    def __init__(self) -> None:
+        self.pages: Counter[str] = Counter()
+        self.stored_bytes = 0
+        self.content_bytes = 0
+
+    def add(self, prepared: PreparedPages, there: Collection[bytes]) -> None:
+        """Count what a commit stored; pages that were `there` already are reused."""
+        new = [form for name, form in prepared.forms.items() if name not in there]
+        self.pages.update(str(form.codec) for form in new)
+        self.pages["reused"] += prepared.page_count - len(new)
+        self.stored_bytes += sum(len(form.data) for form in new)
+        self.content_bytes += sum(form.content_size_bytes for form in new)
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,16 @@ class PreparedPages:
     snapshots: list[TickSnapshot]
     forms: Mapping[bytes, StoredForm]
     bases: Mapping[bytes, Base]
+
+    @property
+    def page_count(self) -> int:
+        """How many pages the snapshots are made of."""
+        return sum(
+            len(listed)
+            for snapshot in self.snapshots
+            for write in snapshot.writes
+            for listed in write.row.pages.values()
+        )
 
     def known(self, there: Collection[bytes]) -> dict[bytes, Base]:
         """Return the bases that hold once all is stored, but for the pages that were `there` already.

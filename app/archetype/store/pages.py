@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from archetype.errors import CorruptionError
 from archetype.log.patches import CHAIN_PAGES_MAX, Base, Codec, StoredForm, chain_cost, restore
@@ -76,6 +76,11 @@ class PageSet:
         """
         return {name: restored.content for name, restored in self._restored()}
 
+    def outcomes(self) -> Iterator[tuple[bytes, bytes | CorruptionError]]:
+        """Go through the wanted pages: each with its content, or with what is wrong with it."""
+        for name, restored in self._each():
+            yield name, restored if isinstance(restored, CorruptionError) else restored.content
+
     def bases(self) -> tuple[dict[bytes, bytes], dict[bytes, Base]]:
         """Return what `checked` does, and of each page what a patch on it has to know."""
         contents: dict[bytes, bytes] = {}
@@ -94,15 +99,21 @@ class PageSet:
         return contents, bases
 
     def _restored(self) -> Iterator[tuple[bytes, _Restored]]:
+        for name, restored in self._each():
+            if isinstance(restored, CorruptionError):
+                raise restored
+            yield name, restored
+
+    def _each(self) -> Iterator[tuple[bytes, _Restored | CorruptionError]]:
         """Go through the wanted pages, the bases first: no page is made twice."""
         known = dict(self.held)
         depths = {name: sum(1 for _ in self._chain(name)) for name in self.wanted}
         for name in sorted(self.wanted, key=lambda name: depths[name]):
-            restored = self._restore(name, known)
-            if hashlib.sha256(restored.content).digest() != name:
-                what = "it" if self.forms[name].base_hash is None else "it, or a page that it is a patch on,"
-                msg = f"page {name.hex()} does not match its hash: {what} was edited or damaged"
-                raise CorruptionError(msg, page=name.hex())
+            try:
+                restored = self._restore(name, known)
+            except CorruptionError as error:
+                yield name, error
+                continue
             known[name] = restored.content
             yield name, restored
 
@@ -111,13 +122,21 @@ class PageSet:
         base = before = None
         for form in self._chain(name):
             steps.append(form)
+            if len(steps) > CHAIN_PAGES_MAX + 1:
+                msg = f"page {name.hex()} is a patch on too many pages: edited or damaged"
+                raise CorruptionError(msg, page=name.hex())
             base, before = self._beginning(form, known)
             if base is not None and (form.codec != Codec.TREND or before is not None):
                 break
         for form in reversed(steps):
             content = restore(form, base, before)
             base, before = content, base if form.base_hash is not None else None
-        return _Restored(base or b"", before)
+        content = base or b""
+        if hashlib.sha256(content).digest() != name:
+            what = "it" if self.forms[name].base_hash is None else "it, or a page that it is a patch on,"
+            msg = f"page {name.hex()} does not match its hash: {what} was edited or damaged"
+            raise CorruptionError(msg, page=name.hex())
+        return _Restored(content, before)
 
     def _beginning(self, form: StoredForm, known: Mapping[bytes, bytes]) -> tuple[bytes | None, bytes | None]:
         """Return what is known of a patch's base, and of that one's base."""
@@ -128,17 +147,14 @@ class PageSet:
         return known[form.base_hash], before
 
     def _chain(self, name: bytes) -> Iterator[StoredForm]:
-        """Go from a page down to one that is no patch, as far as they were read."""
+        """Go from a page down to one that is no patch, as far as they were read; no circle goes on for ever."""
         at: bytes | None = name
-        for _ in range(CHAIN_PAGES_MAX + 1):
+        for _ in range(CHAIN_PAGES_MAX + 2):
             form = None if at is None else self.forms.get(at)
             if form is None:
                 return
             yield form
             at = form.base_hash
-        if at is not None:
-            msg = f"page {name.hex()} is a patch on more than {CHAIN_PAGES_MAX} pages: edited or damaged"
-            raise CorruptionError(msg, page=name.hex())
 
 
 def read_pages(connection: Connection, hashes: Collection[bytes], hold: Hold | None = None) -> PageSet:
@@ -189,8 +205,8 @@ _SELECT = sa.select(
 )
 
 
-def _chains(bases: Sequence[bytes]) -> sa.Select[Any]:
-    """Select pages with all that they are patches on; a circle ends where it began, and what is endless too."""
+def _chains(bases: Sequence[bytes]) -> sa.Executable:
+    """Select pages with all that they are patches on; a circle ends where it began."""
     names = sa.select(pages.c.page_hash, pages.c.base_hash)
     chain = names.where(pages.c.page_hash.in_(bases)).cte("chain", recursive=True)
     chain = chain.union(names.join(chain, pages.c.page_hash == chain.c.base_hash))
@@ -199,12 +215,16 @@ def _chains(bases: Sequence[bytes]) -> sa.Select[Any]:
     )
 
 
-def _forms(rows: sa.CursorResult[Any]) -> dict[bytes, StoredForm]:
+def _forms(rows: Iterable[Any]) -> dict[bytes, StoredForm]:
     return {bytes(row.page_hash): _form(row) for row in rows}
 
 
-def _form(row: Row[Any]) -> StoredForm:
+def _form(row: Any) -> StoredForm:
     # SQLite keeps whatever type was written: text in a blob's place is damage too.
-    data = row.data if isinstance(row.data, bytes) else b""
-    base_hash = None if row.base_hash is None else bytes(row.base_hash)
-    return StoredForm(bytes(row.page_hash), base_hash, row.codec, row.content_size_bytes, data)
+    base_hash = None if row.base_hash is None else _bytes(row.base_hash)
+    size = row.content_size_bytes if isinstance(row.content_size_bytes, int) else -1
+    return StoredForm(bytes(row.page_hash), base_hash, row.codec, size, _bytes(row.data))
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else b""

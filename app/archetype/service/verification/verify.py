@@ -93,6 +93,8 @@ async def _verify_all(reading: Reading, findings: Findings, progress: Progress) 
         for row in await reading.read(lambda connection: list(connection.execute(audit.select_worlds()))):
             async with _damage_found(reading, findings, place(world=row.world_id)):
                 await check_world(reading, row, blobs=blobs, findings=findings, progress=progress)
+    async with _damage_found(reading, findings, "pages"):
+        await blobs.check_patches()
 
 
 @asynccontextmanager
