@@ -29,7 +29,7 @@ def register(app: typer.Typer, world_app: typer.Typer) -> None:
 
 
 @with_session
-def thin(
+def thin(  # noqa: PLR0917  (options go by their names)
     session: Session,
     world: WorldArgument,
     keep_every: Annotated[

@@ -40,7 +40,7 @@ CONTENT_BYTES_MAX = 16 * 1024 * 1024
 CHAIN_PAGES_MAX = 60
 """Pages that may have to be read below a patch; a chain of dense patches ends at a fifth of that."""
 
-_DENSE_COST, _SPARSE_COST = 5, 1
+_DENSE_COST, _SPARSE_TREND_COST, _SPARSE_COST = 5, 2, 1
 _DENSE, _SPARSE = 0, 1
 _HEAD_BYTES = 6
 """CRC-32 of what follows it, the bytes of a slot, and whether all slots are there or only some."""
@@ -88,7 +88,7 @@ class Base:
 
     @classmethod
     def of(cls, form: StoredForm, content: bytes, on: Base | None) -> Base:
-        """Return what the next page needs to know of one that is stored in this form, in the place of `on`."""
+        """Return what the next page has to know of one that is stored in this form, in the place of `on`."""
         before = on.content if on is not None else None
         if on is None or form.base_hash is None:
             return cls(form.page_hash, content, before, is_patch=False, chain_cost=0, chain_bytes=0)
@@ -106,7 +106,9 @@ def chain_cost(codec: str, data: bytes) -> int:
     """Return what applying a form costs, in the cost of a patch of few values; 0 where it is no patch."""
     if codec in {Codec.PLAIN, Codec.PACKED}:
         return 0
-    return _SPARSE_COST if data[_HEAD_BYTES - 1 : _HEAD_BYTES] == bytes([_SPARSE]) else _DENSE_COST
+    if data[_HEAD_BYTES - 1 : _HEAD_BYTES] != bytes([_SPARSE]):
+        return _DENSE_COST
+    return _SPARSE_TREND_COST if codec == Codec.TREND else _SPARSE_COST
 
 
 def plain_form(page: Page) -> StoredForm:
@@ -206,7 +208,7 @@ def _matched(content: bytes, base: bytes) -> bytes:
 
 
 def _sparse(rest: np.ndarray) -> bytes:
-    """Spell the slots that are not zero: their number, and the gaps between them and the values, compressed."""
+    """Spell the slots that are not zero: their number, the gaps between them and the values, compressed."""
     places = np.flatnonzero(rest)
     gaps = np.diff(places, prepend=0).astype("<u4")
     planes = _planes(gaps).tobytes() + _planes(_zigzag(rest[places])).tobytes()

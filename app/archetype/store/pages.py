@@ -147,7 +147,7 @@ class PageSet:
         return known[form.base_hash], before
 
     def _chain(self, name: bytes) -> Iterator[StoredForm]:
-        """Go from a page down to one that is no patch, as far as they were read; no circle goes on for ever."""
+        """Go from a page down to one that is no patch, as far as they were read; a circle comes to an end."""
         at: bytes | None = name
         for _ in range(CHAIN_PAGES_MAX + 2):
             form = None if at is None else self.forms.get(at)
