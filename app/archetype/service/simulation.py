@@ -40,7 +40,7 @@ from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
-from archetype.service.storing import PageCounts, prepare
+from archetype.service.storing import PageCounts, PreparedPages, prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.append import NewCommand
@@ -245,9 +245,11 @@ class SimulationService:
         computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
         computed = await self._keep_lease(run, computing)
         computed_at = monotonic_s()
-        snapshot = await asyncio.to_thread(
-            take_snapshot, computed.state, computed.tombstones, projection.snapshot
-        )
+        rejections = (*inputs.rejections, *computed.rejections)
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
+        is_last = after.completed == run.request.steps or self._is_stopping
+        stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
+        snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
         following = projection.after_tick(computed, snapshot, inputs.program)
         digest = commit_hash(
             parent=projection.commit_hash,
@@ -256,11 +258,6 @@ class SimulationService:
             state=snapshot.state_hash,
             code=inputs.program.hash,
         )
-        rejections = (*inputs.rejections, *computed.rejections)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
-        is_last = after.completed == run.request.steps or self._is_stopping
-        snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
-        pages = await asyncio.to_thread(prepare, snapshots, makes_patches=self._makes_patches)
         commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -289,7 +286,7 @@ class SimulationService:
         )
         committed = await self._database.write(lambda connection: commit_tick(connection, commit))
         run.advance(after, committed_tick=sealed.tick)
-        is_stored = any(each.tick == sealed.tick for each in pages.snapshots)
+        is_stored = any(tick == sealed.tick for _, tick in stored)
         self.page_counts.add(pages, committed.pages_there)
         bases = pages.known(committed.pages_there) if is_stored else None
         live.projection = following.committed(digest, bases)
@@ -299,21 +296,29 @@ class SimulationService:
         return committed
 
     async def _to_be_stored(
-        self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
-    ) -> list[tuple[UUID, int, Snapshot]]:
-        """Return the snapshots that a tick's commit has to store, each with the world that owns its tick.
-
-        They are its own, and that of the tick before.
-        """
-        snapshots: list[tuple[UUID, int, Snapshot]] = []
-        is_new_program = after.program.hash != before.program.hash
+        self, world: WorldRow, before: Projection, program: Program, *, is_last: bool
+    ) -> list[tuple[UUID, int]]:
+        """Return which snapshots a tick's commit has to store, by owner and tick: its own, the one before."""
+        stored: list[tuple[UUID, int]] = []
+        is_new_program = program.hash != before.program.hash
         if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
-            snapshots.append((owner_id, before.committed_tick, before.snapshot))
-        policy = SnapshotPolicy.of_config(world.config)
-        if is_last or policy.wants(after.committed_tick) or not after.program.is_deterministic:
-            snapshots.append((world.world_id, after.committed_tick, after.snapshot))
-        return snapshots
+            stored.append((owner_id, before.committed_tick))
+        tick = before.committed_tick + 1
+        if is_last or SnapshotPolicy.of_config(world.config).wants(tick) or not program.is_deterministic:
+            stored.append((world.world_id, tick))
+        return stored
+
+    def _in_pages(
+        self, computed: ComputedTick, before: Projection, stored: Sequence[tuple[UUID, int]]
+    ) -> tuple[Snapshot, PreparedPages]:
+        """Cut a computed state into pages, and prepare those that are to be stored."""
+        snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
+        chosen = [
+            (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
+            for owner_id, tick in stored
+        ]
+        return snapshot, prepare(chosen, makes_patches=self._makes_patches)
 
     async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
         """Take ids for entities that a tick spawns."""
