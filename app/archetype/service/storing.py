@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from archetype.log.patches import Base, StoredForm, plain_form, stored_form
+from archetype.log.patches import CONTENT_BYTES_MAX, Base, Codec, StoredForm, plain_form, stored_form
 from archetype.service.projection import Snapshot
 from archetype.store.snapshots import SnapshotWrite, TickSnapshot
 
@@ -74,8 +74,8 @@ def prepare(snapshots: Iterable[tuple[UUID, int, Snapshot]], *, makes_patches: b
                     on = column.bases.get(index) if makes_patches else None
                     form = stored_form(page, on) if makes_patches else plain_form(page)
                     forms[page.page_hash] = form
-                    if makes_patches:
-                        content = form.data if form.content_size_bytes == len(form.data) else page.data
+                    if makes_patches and form.content_size_bytes <= CONTENT_BYTES_MAX:
+                        content = form.data if form.codec == Codec.PLAIN else page.data
                         bases[page.page_hash] = Base.of(form, content, on)
             writes.append(SnapshotWrite(table.row, [forms[name] for name in names]))
         prepared.append(TickSnapshot(owner_id, tick, writes))

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
-from archetype.errors import CorruptionError
+from archetype.errors import CorruptionError, UnavailableError
 from archetype.log.patches import CHAIN_PAGES_MAX, Base, Codec, StoredForm, chain_cost, restore
 from archetype.store.schema import pages
 
@@ -25,14 +26,19 @@ def insert_pages(connection: Connection, forms: Collection[StoredForm]) -> set[b
     """Store pages, and return the names of those that were there already: they stay in their form.
 
     They go in by order of hash, so that two writers of the same pages wait for each other instead of blocking
-    each other for good. The base of a patch must be stored.
+    each other for good. Raises `UnavailableError` where the base of a patch is gone: then another process went
+    on with the world, and what it dropped was collected.
     """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(pages).on_conflict_do_nothing().returning(pages.c.page_hash)
     there = {form.page_hash for form in forms}
     rows = [_values(form) for form in sorted(forms, key=lambda form: form.page_hash)]
     for start in range(0, len(rows), _PAGES_PER_STATEMENT):
-        inserted = connection.scalars(statement, rows[start : start + _PAGES_PER_STATEMENT])
+        try:
+            inserted = connection.scalars(statement, rows[start : start + _PAGES_PER_STATEMENT])
+        except IntegrityError as error:
+            msg = "a page that new ones are patches on is gone: another process went on with the world"
+            raise UnavailableError(msg, retry_after_s=1) from error
         there.difference_update(map(bytes, inserted))
     return there
 
