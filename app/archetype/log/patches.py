@@ -120,9 +120,9 @@ def plain_form(page: Page) -> StoredForm:
 def stored_form(page: Page, base: Base | None) -> StoredForm:
     """Return the form to store a page in: the smallest of those that promise something.
 
-    Every form but the plain one saves a quarter of what else would be stored, and a patch is made only where
-    its chain stays short. Only where values go on as they did so far a larger patch is made: those
-    behind it will be small.
+    Compression has to save a quarter, and so has a patch that touches most values, of what the page would
+    take by itself; only where values go on as they did it may be larger, since those behind it will be
+    small. No patch makes its chain too long.
     """
     size = page.size_bytes
     if not _ROW_BYTES < size <= CONTENT_BYTES_MAX:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -72,6 +72,12 @@ class PagedTable:
 
     row: SnapshotRow
     columns: Mapping[str, PagedColumn]
+
+    def unstored(self) -> Iterator[tuple[Page, Base | None]]:
+        """Go through the pages that may not be stored yet, each with what a patch can be made on."""
+        for column in self.columns.values():
+            for place, page in column.unstored.items():
+                yield page, column.bases.get(place)
 
 
 @dataclass(frozen=True)

@@ -58,25 +58,22 @@ class PreparedPages:
 
 
 def prepare(snapshots: Iterable[tuple[UUID, int, Snapshot]], *, makes_patches: bool) -> PreparedPages:
-    """Choose the forms of all pages that may not be stored yet; equal pages get one."""
+    """Choose the forms of all pages that may not be stored yet; equal pages get one.
+
+    Snapshots come with the worlds that own their ticks, and the ticks.
+    """
     forms: dict[bytes, StoredForm] = {}
     bases: dict[bytes, Base] = {}
     prepared: list[TickSnapshot] = []
     for owner_id, tick, snapshot in snapshots:
-        writes: list[SnapshotWrite] = []
-        for table in snapshot.tables.values():
-            names: dict[bytes, None] = {}
-            for column in table.columns.values():
-                for index, page in column.unstored.items():
-                    names[page.page_hash] = None
-                    if page.page_hash in forms:
-                        continue
-                    on = column.bases.get(index) if makes_patches else None
-                    form = stored_form(page, on) if makes_patches else plain_form(page)
-                    forms[page.page_hash] = form
-                    if makes_patches and form.content_size_bytes <= CONTENT_BYTES_MAX:
-                        content = form.data if form.codec == Codec.PLAIN else page.data
-                        bases[page.page_hash] = Base.of(form, content, on)
-            writes.append(SnapshotWrite(table.row, [forms[name] for name in names]))
+        tables = [(table.row, list(table.unstored())) for table in snapshot.tables.values()]
+        for page, on in (each for _, new in tables for each in new):
+            if page.page_hash not in forms:
+                form = stored_form(page, on) if makes_patches else plain_form(page)
+                forms[page.page_hash] = form
+                if makes_patches and form.content_size_bytes <= CONTENT_BYTES_MAX:
+                    content = form.data if form.codec == Codec.PLAIN else page.data
+                    bases[page.page_hash] = Base.of(form, content, on)
+        writes = [SnapshotWrite(row, [forms[page.page_hash] for page, _ in new]) for row, new in tables]
         prepared.append(TickSnapshot(owner_id, tick, writes))
     return PreparedPages(prepared, forms, bases)

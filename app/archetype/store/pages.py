@@ -26,8 +26,8 @@ def insert_pages(connection: Connection, forms: Collection[StoredForm]) -> set[b
     """Store pages, and return the names of those that were there already: they stay in their form.
 
     They go in by order of hash, so that two writers of the same pages wait for each other instead of blocking
-    each other for good. Raises `UnavailableError` where the base of a patch is gone: then another process went
-    on with the world, and what it dropped was collected.
+    each other for good. Raises `UnavailableError` where the base of a patch is gone: then another process
+    went on with the world, and what it dropped was collected.
     """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(pages).on_conflict_do_nothing().returning(pages.c.page_hash)
