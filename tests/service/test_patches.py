@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from daft import col
 
+from archetype.core.bulk import encode_batch
 from archetype.core.component import Component
 from archetype.core.config import WorldConfig
 from archetype.core.processor import AsyncProcessor
@@ -52,8 +53,6 @@ def drops(count=COUNT, seed=0):
 
 
 async def world_of(services, name="demo", snapshots=1):
-    from archetype.core.bulk import encode_batch
-
     info = await services.world_service.create_world(WorldConfig(name=name, seed=1, snapshots=snapshots))
     add = CommandRequest("add_processor", {"processor": "Dripping"})
     await services.command_service.submit(info.world_id, add)
