@@ -48,14 +48,15 @@ class Settings:
     log_format: LogFormat | None = None
     denials_max: int = DEFAULT_DENIALS_MAX
     memory_budget_bytes: int = DEFAULT_MEMORY_BUDGET_BYTES
+    makes_patches: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _LOG_FORMAT, _DENIALS_MAX, _MEMORY_BUDGET, _MODULES.
 
-        Modules are named by commas. Secrets may stand in files: ARCHETYPE_API_KEY_FILE, and
-        ARCHETYPE_DATABASE_PASSWORD_FILE for a URL that has no password. Raises `InvalidInputError` for a
-        variable that does not fit, and for a file that cannot be read.
+        Modules are named by commas; ARCHETYPE_PATCHES=off stores every new page whole. Secrets may stand in
+        files: ARCHETYPE_API_KEY_FILE, and ARCHETYPE_DATABASE_PASSWORD_FILE for a URL that has no password.
+        Raises `InvalidInputError` for a variable that does not fit, and for a file that cannot be read.
         """
         variables = os.environ if environment is None else environment
         modules = variables.get("ARCHETYPE_MODULES", "")
@@ -66,6 +67,7 @@ class Settings:
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
             api_key=_secret(variables, "ARCHETYPE_API_KEY"),
             log_format=_log_format(variables.get("ARCHETYPE_LOG_FORMAT", "")),
+            makes_patches=variables.get("ARCHETYPE_PATCHES", "").strip().lower() != "off",
             denials_max=_denials_max(variables.get("ARCHETYPE_DENIALS_MAX", "")),
             memory_budget_bytes=_memory_budget_bytes(variables.get("ARCHETYPE_MEMORY_BUDGET", "")),
         )

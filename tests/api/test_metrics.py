@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from archetype.api.metrics import Metrics
 from archetype.api.streaming import EventStreams
 from archetype.errors import WorldBusyError
-from archetype.service.budget import MemoryBudget
 from archetype.service.observing import FlushSeen, Observer, Observers, TickSeen
 from archetype.service.runs import RunRequest
 
@@ -138,7 +137,7 @@ def test_observers_pass_everything_on_whatever_one_of_them_raises(caplog) -> Non
     assert observers.caller() is None
     observers.lease_changed("taken")
     kept = Kept()
-    observers.add(Metrics((), MemoryBudget(1)))
+    observers.add(Metrics())
     observers.add(kept)
     observers.lease_changed("lost")
     assert kept.changes == ["lost"]

@@ -43,6 +43,8 @@ async def test_metrics_count_by_template(lite, lite_world) -> None:
     text = answer.text
     assert "archetype_commands_accepted_total 3.0" in text
     assert "archetype_ticks_committed_total 3.0" in text
+    assert 'archetype_stored_pages_total{form="plain"}' in text
+    assert 'archetype_stored_page_bytes_total{of="stored"}' in text
     assert "archetype_command_queue_depth 0.0" in text
     count = 'duration_seconds_count{method="POST",path="/worlds/{world}/commands",status="202"} 3.0'
     assert count in text

@@ -184,9 +184,9 @@ async def test_only_pages_that_differ_are_read_and_only_once(services, differ, m
     read = []
     original = page_reading.read_pages
 
-    def counted(connection, hashes):
+    def counted(connection, hashes, hold):
         read.extend(hashes)
-        return original(connection, hashes)
+        return original(connection, hashes, hold)
 
     monkeypatch.setattr(page_reading, "read_pages", counted)
     a = await a_world(services)

@@ -15,9 +15,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
-from archetype.api.memory import MemoryCollector
-from archetype.service.budget import MemoryBudget
 from archetype.service.observing import FlushSeen, LeaseChange, Observer, TickSeen
 
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
@@ -32,14 +31,19 @@ _COMMANDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 class Metrics(Observer):
     """The server's counters; `gauges` are read whenever somebody asks, as name, help and value.
 
-    What the caches of a `budget` take is among the figures.
+    The `collectors` of others are asked as well.
     """
 
-    def __init__(self, gauges: Iterable[tuple[str, str, Callable[[], float]]], budget: MemoryBudget) -> None:
+    def __init__(
+        self,
+        gauges: Iterable[tuple[str, str, Callable[[], float]]] = (),
+        collectors: Iterable[Collector] = (),
+    ) -> None:
         disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(MemoryCollector(budget))
+        for each in collectors:
+            registry.register(each)
         self._requests = Histogram(
             "archetype_http_request_duration_seconds",
             "Requests by method, path template and status, with their durations.",

@@ -51,7 +51,11 @@ class ServiceContainer:
     """
 
     def __init__(
-        self, database: Database | str | None = None, *, memory_budget_bytes: int | None = None
+        self,
+        database: Database | str | None = None,
+        *,
+        memory_budget_bytes: int | None = None,
+        makes_patches: bool | None = None,
     ) -> None:
         settings = Settings.from_environment()
         limit_bytes = settings.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
@@ -72,7 +76,12 @@ class ServiceContainer:
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service, self.budget)
         self.simulation_service = SimulationService(
-            self.database, self.world_service, self.state_service, self.budget, observer=self.observers
+            self.database,
+            self.world_service,
+            self.state_service,
+            self.budget,
+            makes_patches=settings.makes_patches if makes_patches is None else makes_patches,
+            observer=self.observers,
         )
         self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)

@@ -37,11 +37,12 @@ from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
-from archetype.service.projection import Projection, take_snapshot
+from archetype.service.projection import Projection, Snapshot, take_snapshot
 from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
+from archetype.service.storing import PageCounts, PreparedPages, prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.append import NewCommand
@@ -49,7 +50,7 @@ from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
-from archetype.store.snapshots import TickSnapshot, program_document
+from archetype.store.snapshots import program_document
 from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
@@ -79,6 +80,7 @@ class SimulationService:
         budget: MemoryBudget,
         *,
         lease_ttl_s: float = LEASE_TTL_S,
+        makes_patches: bool = True,
         observer: Observer | None = None,
     ) -> None:
         self._database = database
@@ -88,9 +90,11 @@ class SimulationService:
         self._budget = budget
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
+        self._makes_patches = makes_patches
         self._is_stopping = False
         self._running: set[UUID] = set()
         self.pool = ProcessorPool(budget, is_running=worlds.is_running)
+        self.page_counts = PageCounts()
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -270,9 +274,11 @@ class SimulationService:
         computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
         computed = await self._keep_lease(run, computing)
         computed_at = phases.end("compute")
-        snapshot = await asyncio.to_thread(
-            take_snapshot, computed.state, computed.tombstones, projection.snapshot
-        )
+        rejections = (*inputs.rejections, *computed.rejections)
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
+        is_last = after.completed == run.request.steps or self._is_stopping
+        stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
+        snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
         phases.end("hash")
         following = projection.after_tick(computed, snapshot, inputs.program)
         digest = commit_hash(
@@ -282,10 +288,6 @@ class SimulationService:
             state=snapshot.state_hash,
             code=inputs.program.hash,
         )
-        rejections = (*inputs.rejections, *computed.rejections)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
-        is_last = after.completed == run.request.steps or self._is_stopping
-        snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
         commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -308,7 +310,7 @@ class SimulationService:
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
             ran=recorded_report(computed.report),
             new_archetypes=following.new_archetypes,
-            snapshots=snapshots,
+            snapshots=pages.snapshots,
             run_progress=(after.completed, after.applied),
             run_end=after.end(sealed.tick) if is_last else None,
         )
@@ -316,26 +318,39 @@ class SimulationService:
         phases.end("persist")
         self._observer.ticked(tick_seen(commit, phases))
         run.advance(after, committed_tick=sealed.tick)
-        is_stored = any(each.tick == sealed.tick for each in snapshots)
-        live.projection = following.committed(digest, with_snapshot=is_stored)
+        is_stored = any(tick == sealed.tick for _, tick in stored)
+        self.page_counts.add(pages, committed.pages_there)
+        bases = pages.known(committed.pages_there) if is_stored else None
+        live.projection = following.committed(digest, bases)
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
         return committed
 
     async def _to_be_stored(
-        self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
-    ) -> list[TickSnapshot]:
-        """Return the snapshots that a tick's commit has to store: its own, and that of the tick before."""
-        snapshots: list[TickSnapshot] = []
-        is_new_program = after.program.hash != before.program.hash
+        self, world: WorldRow, before: Projection, program: Program, *, is_last: bool
+    ) -> list[tuple[UUID, int]]:
+        """Return which snapshots a tick's commit has to store, by owner and tick: its own, the one before."""
+        stored: list[tuple[UUID, int]] = []
+        is_new_program = program.hash != before.program.hash
         if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
-            snapshots.append(TickSnapshot(owner_id, before.committed_tick, before.snapshot.writes))
-        policy = SnapshotPolicy.of_config(world.config)
-        if is_last or policy.wants(after.committed_tick) or not after.program.is_deterministic:
-            snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
-        return snapshots
+            stored.append((owner_id, before.committed_tick))
+        tick = before.committed_tick + 1
+        if is_last or SnapshotPolicy.of_config(world.config).wants(tick) or not program.is_deterministic:
+            stored.append((world.world_id, tick))
+        return stored
+
+    def _in_pages(
+        self, computed: ComputedTick, before: Projection, stored: Sequence[tuple[UUID, int]]
+    ) -> tuple[Snapshot, PreparedPages]:
+        """Cut a computed state into pages, and prepare those that are to be stored."""
+        snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
+        chosen = [
+            (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
+            for owner_id, tick in stored
+        ]
+        return snapshot, prepare(chosen, makes_patches=self._makes_patches)
 
     async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
         """Take ids for entities that a tick spawns."""

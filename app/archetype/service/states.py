@@ -53,7 +53,7 @@ class StateService:
         """
         held = live.projection
         if held is None or held.committed_tick != committed_tick:
-            held = await self._at(live.world_id, committed_tick, live.resources, rebuilt=None)
+            held = await self._at(live.world_id, committed_tick, live.resources, rebuilt=None, goes_on=True)
             live.projection = held
         return held
 
@@ -79,12 +79,18 @@ class StateService:
         return found
 
     async def _at(
-        self, world_id: UUID, tick: int, resources: Resources, *, rebuilt: Projection | None
+        self,
+        world_id: UUID,
+        tick: int,
+        resources: Resources,
+        *,
+        rebuilt: Projection | None,
+        goes_on: bool = False,
     ) -> Projection:
         lineage = await self._worlds.lineage(world_id)
         stored = await self._database.read(lambda connection: _nearest(connection, lineage, tick, rebuilt))
         if stored is not None:
-            projection = await asyncio.to_thread(project, world_id, stored)
+            projection = await asyncio.to_thread(project, world_id, stored, goes_on=goes_on)
         else:
             projection = newborn(world_id) if rebuilt is None else replace(rebuilt, world_id=world_id)
         replayer = Replayer(self._database, resources)

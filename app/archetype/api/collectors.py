@@ -1,4 +1,4 @@
-"""What the process keeps in memory, in Prometheus' terms, read when it is asked for."""
+"""What the process keeps in memory and has stored, in Prometheus' terms, read when it is asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from archetype.service.budget import MemoryBudget
+from archetype.service.storing import PageCounts
 
-__all__ = ["MemoryCollector"]
+__all__ = ["MemoryCollector", "PageCollector"]
 
 
 class MemoryCollector(Collector):
@@ -32,3 +33,28 @@ class MemoryCollector(Collector):
             count.add_metric([name], use.value_count)
             gone.add_metric([name], use.eviction_count)
         yield from (limit, size, count, gone)
+
+
+class PageCollector(Collector):
+    """Shows what was stored, as it is when somebody asks."""
+
+    def __init__(self, counts: PageCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Give the counters."""
+        pages = CounterMetricFamily(
+            "archetype_stored_pages",
+            "Pages of the snapshots stored, by form; reused ones took nothing.",
+            labels=["form"],
+        )
+        for form, count in sorted(self._counts.pages.items()):
+            pages.add_metric([form], count)
+        size = CounterMetricFamily(
+            "archetype_stored_page_bytes",
+            "Bytes of new pages, as they are stored and as they are.",
+            labels=["of"],
+        )
+        size.add_metric(["stored"], self._counts.stored_bytes)
+        size.add_metric(["content"], self._counts.content_bytes)
+        yield from (pages, size)
