@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-import httpx
 import pytest
+from applications import keyed
 
 from archetype.api.gate import DECLARATION
 from archetype.log.command import CommandType
@@ -55,28 +55,6 @@ def requests_of(kind: str):
             "/worlds/demo/commands/batch",
             {"commands": [{"type": "message", "payload": {"content": "hi"}}, command]},
         )
-
-
-async def keyed(app, role, name="ann", **options):
-    """Return a client with the key of an actor of one role; an unknown one only the table takes."""
-    from archetype.store import identities as store
-
-    services = app.dependencies["services"].dependency()
-    from archetype.clock import new_id
-
-    await services.database.write(
-        lambda connection: store.add_actor(
-            connection,
-            new_id(),
-            name,
-            roles=[role] if role else [],
-            world_roles=options.pop("world_roles", {}),
-        )
-    )
-    issued = await services.identity_service.create_key(name, **options)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-    client.headers["Authorization"] = f"Bearer {issued.key}"
-    return client
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -98,10 +98,21 @@ class Gate:
             raise AuthenticationError(msg)
         _check_holds(known.key)
         await self._touch(known)
-        actor = known.key.actor
-        return Principal(
-            actor.actor_id, actor.name, actor.roles, actor.world_roles, known.key.worlds, known.key.key_id
-        )
+        return _principal(known.key)
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """Return who was let in a while ago as they are now: their key may be over, their roles others.
+
+        Raises `AuthenticationError` like `authenticate`, also for the single user once there is a key.
+        """
+        if principal.key_id is None:
+            return await self.authenticate(None, is_local=True)
+        known = await self._look_up(principal.key_id)
+        if known is None:
+            msg = f"key {principal.key_id} is not there any more"
+            raise AuthenticationError(msg, key_id=principal.key_id)
+        _check_holds(known.key)
+        return _principal(known.key)
 
     async def require(
         self, principal: Principal, action: Action, world: str | UUID | None = None
@@ -211,6 +222,11 @@ def _parsed(key: str) -> tuple[str, str]:
     prefix, _, rest = key.partition("_")
     key_id, _, secret = rest.partition("_")
     return (key_id, secret) if prefix == KEY_PREFIX and key_id.isascii() and key_id.isalnum() else ("", key)
+
+
+def _principal(key: store.KeyRow) -> Principal:
+    actor = key.actor
+    return Principal(actor.actor_id, actor.name, actor.roles, actor.world_roles, key.worlds, key.key_id)
 
 
 def _check_holds(key: store.KeyRow) -> None:
