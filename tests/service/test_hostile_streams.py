@@ -19,7 +19,7 @@ from archetype.errors import InvalidInputError, LimitExceededError
 from archetype.examples.movement import Position
 from archetype.service.admission import BULK_ROWS_MAX, CommandRequest, admit
 
-DAMAGED = int(os.environ.get("ARCHETYPE_FUZZ_EXAMPLES", "0")) * 100 or 1_000
+DAMAGED = int(os.environ.get("ARCHETYPE_FUZZ_EXAMPLES", "0")) * 100 or 300
 HERE = Path(__file__).parent
 
 
