@@ -73,25 +73,3 @@ async def latched(app, client, world) -> Latch:
     command = {"type": "add_processor", "payload": {"processor": "Latched"}}
     assert (await client.post(f"/worlds/{world}/commands", json=command)).status_code == 202
     return latch
-
-
-async def keyed(app, role, name="ann", **options):
-    """Return a client with the key of an actor of one role; an unknown one only the table takes."""
-    from archetype.store import identities as store
-
-    services = app.dependencies["services"].dependency()
-    from archetype.clock import new_id
-
-    await services.database.write(
-        lambda connection: store.add_actor(
-            connection,
-            new_id(),
-            name,
-            roles=[role] if role else [],
-            world_roles=options.pop("world_roles", {}),
-        )
-    )
-    issued = await services.identity_service.create_key(name, **options)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-    client.headers["Authorization"] = f"Bearer {issued.key}"
-    return client

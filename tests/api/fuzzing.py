@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import schemathesis
-from applications import keyed, make_world, opened
+from applications import make_world, opened
 from hypothesis import strategies as st
+from keyed_client import keyed
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (

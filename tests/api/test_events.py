@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 import uvicorn
-from applications import keyed, latched
+from applications import latched
+from keyed_client import keyed
 
 from archetype.api.sending import STALLED
 from archetype.api.server import Server

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import structlog
-from applications import keyed, make_world
+from applications import make_world
+from keyed_client import keyed
 from sqlalchemy import LargeBinary, select
 
 from archetype.api.logging import configure_logging
