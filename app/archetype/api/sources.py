@@ -43,6 +43,10 @@ class FeedSource:
         """Return the next events as blocks."""
         return event_blocks(await self._feed.read())
 
+    def lag(self, position: int) -> int:
+        """Return how many events are yet to be read, if the log ends at `position`."""
+        return 0 if self._feed.is_at_end else max(0, position - self._feed.place.position)
+
     async def wait(self) -> None:
         """Return when the log may have more."""
         await self._feed.wait()
@@ -74,6 +78,10 @@ class RunSource:
         """Return the run if it has come further."""
         info = await self._feed.read()
         return b"" if info is None else run_block(info)
+
+    def lag(self, position: int) -> int:
+        """Return 0: what a reader has missed of a run comes as one."""
+        return 0
 
     async def wait(self) -> None:
         """Return when the run may have come further."""

@@ -61,6 +61,10 @@ class Source(Protocol):
         """Return the next blocks, none where there are none at present."""
         ...
 
+    def lag(self, position: int) -> int:
+        """Return how many events are yet to be read, if the log ends at `position`."""
+        ...
+
     async def wait(self) -> None:
         """Return when there may be more."""
         ...
@@ -88,6 +92,7 @@ class EventStreams:
         self._heartbeat_s = heartbeat_s
         self._sleep = sleep
         self.open_count = 0
+        self._sources: set[Source] = set()
 
     async def answer(
         self,
@@ -110,6 +115,7 @@ class EventStreams:
         source: Source | None = None
         try:
             source = await opening()
+            self._sources.add(source)
             start = source.place()
             first = await source.read()
         except BaseException:
@@ -128,7 +134,12 @@ class EventStreams:
     def _end(self, source: Source | None) -> None:
         self.open_count -= 1
         if source is not None:
+            self._sources.discard(source)
             source.close()
+
+    def lag(self, position: int | None) -> int:
+        """Return how many events the slowest open stream has yet to read, if the log ends at `position`."""
+        return max((source.lag(position or 0) for source in self._sources), default=0)
 
     async def _blocks(
         self, source: Source, reader: Reader, blocks: bytes, *, recheck: Recheck, follow: bool

@@ -23,6 +23,7 @@ from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
+from archetype.service.observing import Observers
 from archetype.service.origins import Origins
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
@@ -42,12 +43,18 @@ __all__ = ["ServiceContainer", "load_modules"]
 
 
 class ServiceContainer:
-    """All services over one database; `open` it before use, or use it as an async context manager."""
+    """All services over one database, by its URL or as it is given, by default that of the environment.
 
-    def __init__(self, database_url: str | None = None) -> None:
+    `open` it before use, or use it as an async context manager.
+    """
+
+    def __init__(self, database: Database | str | None = None) -> None:
         settings = Settings.from_environment()
-        self.database = Database(database_url or settings.database_url)
-        self.appender = Appender(self.database)
+        self.database = (
+            database if isinstance(database, Database) else Database(database or settings.database_url)
+        )
+        self.observers = Observers()
+        self.appender = Appender(self.database, observer=self.observers)
         self.world_service = WorldService(self.database)
         self.denials = Denials(self.database, rows_max=settings.denials_max)
         self.gate = Gate(self.database, self.denials, Origins(self.database))
@@ -58,7 +65,9 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.simulation_service = SimulationService(
+            self.database, self.world_service, self.state_service, observer=self.observers
+        )
         self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
