@@ -1,7 +1,7 @@
 """Every limit that callers can meet: how much of it, and why; docs/limits.md says what answers beyond it.
 
-Units stand in the names: `_CHARACTERS`, `_BYTES`, `_ROWS`, `_TICKS`, `_S` (seconds). All are inclusive: what just
-reaches a limit is accepted.
+Units stand in the names: `_CHARACTERS`, `_BYTES`, `_ROWS`, `_TICKS`, `_S` (seconds). All are inclusive: what
+just reaches a limit is accepted.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def _merge(fields: dict[str, list[pa.Field]]) -> Archetype:
     names = tuple(sorted(fields))
     if len(names) > ENTITY_COMPONENTS_MAX:
         msg = (
-            f"An entity would have {len(names)} components, {ENTITY_COMPONENTS_MAX} are allowed; remove some, "
-            "or spread them over several entities."
+            f"An entity would have {len(names)} components, {ENTITY_COMPONENTS_MAX} are allowed; remove "
+            "some, or spread them over several entities."
         )
         raise LimitExceededError(msg, limit=ENTITY_COMPONENTS_MAX, actual=len(names))
     prefixes = {name.lower(): name for name in names}
