@@ -5,6 +5,7 @@ import re
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import create_model
@@ -12,7 +13,7 @@ from pydantic import create_model
 from archetype import limits
 from archetype.api.problems import STATUS_OF
 from archetype.api.streaming import EventStreams
-from archetype.core.archetype import Archetype
+from archetype.core.archetype import Archetype, _archetype_of
 from archetype.core.arrow_types import parse_type
 from archetype.core.bulk import decode_batch, encode_batch
 from archetype.core.component import Component
@@ -75,7 +76,7 @@ def table(columns):
 
 
 def rows(count):
-    return encode_batch(pa.table({"position__x": pa.nulls(count).fill_null(0.0).cast(pa.float64())}))
+    return encode_batch(pa.table({"position__x": np.zeros(count)}))
 
 
 def wide(field_count):
@@ -91,6 +92,12 @@ def crowded(count):
 def batch(count):
     requests = [CommandRequest("custom", {})] * count
     admit_all(requests, world_id=WORLD, actor_id=None)
+
+
+def builder(name):
+    """Name a builder as the log does, with its fingerprint: no class is looked up."""
+    scheduler = {"group_builder": {"name": name, "fingerprint": "0" * 64}}
+    check_payload(CommandType.CONFIGURE_WORLD, {"config": {"scheduler": scheduler}})
 
 
 def world_after(tick_count):
@@ -128,10 +135,7 @@ TEXTS = {
     "label": ("NAME_CHARACTERS_MAX", payload(CommandType.ADD_LABEL, "name", tick=0)),
     "processor": ("CODE_NAME_CHARACTERS_MAX", payload(CommandType.REMOVE_PROCESSOR, "processor")),
     "resource": ("CODE_NAME_CHARACTERS_MAX", payload(CommandType.REMOVE_RESOURCE, "resource")),
-    "builder": (
-        "CODE_NAME_CHARACTERS_MAX",
-        payload(CommandType.CONFIGURE_WORLD, "config.scheduler.group_builder"),
-    ),
+    "builder": ("CODE_NAME_CHARACTERS_MAX", builder),
     "channel": ("CHANNEL_CHARACTERS_MAX", payload(CommandType.MESSAGE, "channel", content=1)),
     "reason": ("REASON_CHARACTERS_MAX", payload(CommandType.DESTROY_WORLD, "reason")),
 }
@@ -160,9 +164,23 @@ def test_what_reaches_a_limit_is_accepted_and_one_more_is_refused(name):
 def test_a_text_may_have_so_many_characters(text):
     name, attempt = TEXTS[text]
     most = getattr(limits, name)
-    if text != "builder":  # its name must be that of a loaded class besides
-        attempt("é" * most)
+    attempt("é" * most)
     assert str(most) in str(refused(name, attempt, "é" * (most + 1)))
+
+
+def test_an_entity_is_not_spawned_with_too_many_components(monkeypatch):
+    """As components, or as the columns of a table."""
+    parts = {"components": [{"type": "Position"}, {"type": "Velocity"}]}
+    columns = encode_batch(pa.table({"position__x": [1.0], "velocity__dx": [1.0]}))
+    for most in (2, 1):
+        monkeypatch.setattr("archetype.core.archetype.ENTITY_COMPONENTS_MAX", most)
+        _archetype_of.cache_clear()
+        for options in ({"payload": parts}, {"batch": columns}):
+            if most == 2:
+                command("spawn", **options)
+                continue
+            with pytest.raises(LimitExceededError, match="2 components, 1 are allowed"):
+                command("spawn", **options)
 
 
 def test_an_arrow_table_may_have_so_many_bytes():
@@ -176,10 +194,10 @@ def test_an_arrow_table_may_have_so_many_bytes():
 async def test_keys_hold_and_overlap_for_so_long(sqlite_url):
     async with ServiceContainer(sqlite_url) as services:
         identities = services.identity_service
-        await identities.create_actor("a" * limits.NAME_CHARACTERS_MAX)
-        with pytest.raises(ArchetypeError):
-            await identities.create_actor("a" * (limits.NAME_CHARACTERS_MAX + 1))
-        await identities.create_actor("ann")
+        await identities.create_actor("a" * limits.NAME_CHARACTERS_MAX, roles=["viewer"])
+        with pytest.raises(ArchetypeError, match=f"at most {limits.NAME_CHARACTERS_MAX} letters"):
+            await identities.create_actor("a" * (limits.NAME_CHARACTERS_MAX + 1), roles=["viewer"])
+        await identities.create_actor("ann", roles=["viewer"])
         issued = await identities.create_key("ann", expires_in_s=limits.KEY_LIFE_S_MAX)
         with pytest.raises(ArchetypeError) as life:
             await identities.create_key("ann", expires_in_s=limits.KEY_LIFE_S_MAX + 1)
@@ -205,7 +223,7 @@ async def test_a_process_keeps_so_many_keys_and_origins(sqlite_url, monkeypatch)
     monkeypatch.setattr("archetype.service.gate.KEYS_KEPT_MAX", 2)
     monkeypatch.setattr("archetype.service.origins.ORIGINS_KEPT_MAX", 2)
     async with ServiceContainer(sqlite_url) as services:
-        await services.identity_service.create_actor("ann")
+        await services.identity_service.create_actor("ann", roles=["viewer"])
         keys = [(await services.identity_service.create_key("ann")).key for _ in range(3)]
         gate, sizes = services.gate, []
         for number, key in enumerate(keys):

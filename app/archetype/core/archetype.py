@@ -115,6 +115,16 @@ class Archetype:
         return fields
 
 
+def check_component_count(count: int) -> None:
+    """Raise LimitExceededError on more components than an entity may have."""
+    if count > ENTITY_COMPONENTS_MAX:
+        msg = (
+            f"An entity would have {count} components, {ENTITY_COMPONENTS_MAX} are allowed; remove some, "
+            "or spread them over several entities."
+        )
+        raise LimitExceededError(msg, limit=ENTITY_COMPONENTS_MAX, actual=count)
+
+
 @functools.lru_cache(maxsize=4096)
 def _archetype_of(types: frozenset[type[Component]]) -> Archetype:
     by_prefix: dict[str, type[Component]] = {}
@@ -130,12 +140,7 @@ def _archetype_of(types: frozenset[type[Component]]) -> Archetype:
 
 def _merge(fields: dict[str, list[pa.Field]]) -> Archetype:
     names = tuple(sorted(fields))
-    if len(names) > ENTITY_COMPONENTS_MAX:
-        msg = (
-            f"An entity would have {len(names)} components, {ENTITY_COMPONENTS_MAX} are allowed; remove "
-            "some, or spread them over several entities."
-        )
-        raise LimitExceededError(msg, limit=ENTITY_COMPONENTS_MAX, actual=len(names))
+    check_component_count(len(names))
     prefixes = {name.lower(): name for name in names}
     if len(prefixes) < len(names):
         clash = next(name for name in names if prefixes[name.lower()] != name)

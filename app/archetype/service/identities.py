@@ -88,7 +88,8 @@ class IdentityService:
         """
         given = world_roles or {}
         if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name):
-            msg = "must be at most 128 letters, digits, `_`, `.` and `-`, the first a letter or digit"
+            most = f"at most {NAME_CHARACTERS_MAX} letters, digits, `_`, `.` and `-`"
+            msg = f"must be {most}, the first a letter or digit"
             raise InvalidInputError(f"name {msg}", faults=[FieldFault("name", msg)])
         if not roles and not given:
             msg = f"must name at least one of {', '.join(Role)}, for all worlds or for one"
