@@ -15,6 +15,7 @@ from archetype.service.cache import page_cache
 from archetype.service.commands import CommandService
 from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
+from archetype.service.episodes import EpisodeService
 from archetype.service.executions import ExecutionService
 from archetype.service.gate import Gate
 from archetype.service.identities import IdentityService
@@ -25,6 +26,8 @@ from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
+from archetype.service.rollout_service import RolloutService
+from archetype.service.rollouts import RolloutRunner
 from archetype.service.run_service import RunService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
@@ -51,7 +54,14 @@ class ServiceContainer:
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
         self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
-        self.run_service = RunService(self.database, self.simulation_service)
+        rollouts = RolloutRunner(
+            self.database, self.world_service, self.state_service, self.simulation_service
+        )
+        self.run_service = RunService(self.database, self.simulation_service, rollouts)
+        self.episode_service = EpisodeService(
+            self.database, self.world_service, self.simulation_service, self.run_service
+        )
+        self.rollout_service = RolloutService(self.database, self.run_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)

@@ -55,6 +55,12 @@ class ProcessorPool:
         resources = [record.build() for record in program.resources]
         return LoadedCode(processors, self._scheduler(world_id, program.scheduler), resources)
 
+    def forget(self, world_id: UUID) -> None:
+        """Let go of a world's instances and scheduler."""
+        self._schedulers.pop(world_id, None)
+        for key in [key for key in self._instances if key[0] == world_id]:
+            del self._instances[key]
+
     def _scheduler(self, world_id: UUID, settings: SchedulerSettings | None) -> SimpleScheduler:
         """Return the scheduler of these settings, built once for as long as they stay."""
         found = self._schedulers.get(world_id)

@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
 from archetype.core.context import TickContext, Timers
+from archetype.core.episodes import EpisodeRules, Judged, recorded_number, spelled_number
 from archetype.core.hooks import PostTick, PreTick
+from archetype.core.state import WorldState
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
@@ -48,7 +50,7 @@ from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
 from archetype.store.snapshots import TickSnapshot, program_document
-from archetype.store.ticks import tick_row
+from archetype.store.ticks import run_facts, tick_row
 from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
@@ -127,7 +129,7 @@ class SimulationService:
 
         A retry with the same command id is answered with the row as it is now.
         """
-        self._require_time()
+        self.require_time()
         await self._require_code(self._worlds.live(world_id))
         command = run_command(world_id, request)
         begun = await self._write_begun(command, request, may_wait=True)
@@ -135,13 +137,14 @@ class SimulationService:
             raise _no_run(command.event_id)
         return begun.run
 
-    def _require_time(self) -> None:
+    def require_time(self) -> None:
+        """Raise `UnavailableError` once this process begins no more runs."""
         if self._is_stopping:
             msg = "the server is stopping and begins no more runs"
             raise UnavailableError(msg, retry_after_s=1)
 
     async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
-        self._require_time()
+        self.require_time()
         await self._require_code(live)
         begun = await self._begin(live.world_id, request)
         if not isinstance(begun, tuple):
@@ -155,7 +158,7 @@ class SimulationService:
                 sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
-            if request.steps == 0:
+            if not run.completed and run.is_over:
                 await self._end(run, "completed")
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
@@ -171,7 +174,7 @@ class SimulationService:
             self._running.discard(run.run_id)
         if end is not None and end.status == "cancelled":
             raise _cancelled(run.run_id, run.completed, request.steps, end.error)
-        if run.completed < request.steps:
+        if not run.is_over:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
             raise UnavailableError(
                 msg, run_id=str(run.run_id), ticks_completed=run.completed, retry_after_s=1
@@ -184,7 +187,8 @@ class SimulationService:
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
-        begun = await self._write_begun(command, request)
+        judged = await self._judge_start(world_id, request.episode)
+        begun = await self._write_begun(command, request, judged=judged)
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
@@ -197,14 +201,38 @@ class SimulationService:
             row.from_tick,
             applied=row.commands_applied,
             completed=row.ticks_completed,
+            judged=judged[1] if judged is not None and begun.sealed is None else None,
         )
         if run.completed:
             totals = await self._database.read(lambda connection: run_totals(connection, row))
             run.rejected = totals.rejected_count
+            run.tick_returns = await self._tick_returns(row, request.episode)
         return run, begun.sealed
 
+    async def _judge_start(self, world_id: UUID, rules: EpisodeRules | None) -> tuple[int, Judged] | None:
+        """Judge the state that an episode begins with, or goes on from; return its tick too."""
+        world = None if rules is None else await self._worlds.peek(world_id)
+        if rules is None or world is None or world.archived_at is not None:
+            return None
+        projection = await self._states.of_live(self._worlds.live(world_id), world.committed_tick)
+        return world.committed_tick, await asyncio.to_thread(rules.judge, projection.state)
+
+    async def _tick_returns(self, row: RunRow, rules: EpisodeRules | None) -> list[float | None]:
+        """Read from the log what the ticks of an episode that was cut short counted for."""
+        if rules is None:
+            return []
+        facts = await self._database.read(
+            lambda connection: run_facts(connection, row.world_id, row.run_id, row.from_tick)
+        )
+        return [recorded_number(json.loads(fact).get("tick_return")) for fact in facts]
+
     async def _write_begun(
-        self, command: NewCommand, request: RunRequest, *, may_wait: bool = False
+        self,
+        command: NewCommand,
+        request: RunRequest,
+        *,
+        may_wait: bool = False,
+        judged: tuple[int, Judged] | None = None,
     ) -> store.BegunRun:
         new_run = store.NewRun(
             run_id=request.run_id or new_id(),
@@ -214,6 +242,8 @@ class SimulationService:
             ttl_s=self._lease_ttl_s,
             expected_version=request.expected_version,
             may_wait=may_wait,
+            judged_tick=None if judged is None else judged[0],
+            is_over=judged is not None and judged[1].reason is not None,
         )
         begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
         if not begun.answer.status.is_in_log:
@@ -253,8 +283,9 @@ class SimulationService:
             code=inputs.program.hash,
         )
         rejections = (*inputs.rejections, *computed.rejections)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
-        is_last = after.completed == run.request.steps or self._is_stopping
+        judged = await self._judge(run, computed.state)
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections), judged)
+        is_last = after.is_over or self._is_stopping
         snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
         commit = TickCommit(
             world_id=live.world_id,
@@ -276,7 +307,7 @@ class SimulationService:
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
-            ran=recorded_report(computed.report),
+            ran=recorded_report(computed.report) | _recorded_return(judged),
             new_archetypes=following.new_archetypes,
             snapshots=snapshots,
             run_progress=(after.completed, after.applied),
@@ -290,6 +321,10 @@ class SimulationService:
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
         return committed
+
+    async def _judge(self, run: ActiveRun, state: WorldState) -> Judged | None:
+        rules = run.request.episode
+        return None if rules is None else await asyncio.to_thread(rules.judge, state)
 
     async def _to_be_stored(
         self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
@@ -387,10 +422,10 @@ class SimulationService:
         failure: Mapping[str, Any] | None = None,
     ) -> None:
         """Record that a run ends behind its last tick; with its last one asked for it has ended already."""
-        if run.request.steps and run.completed == run.request.steps:
+        if run.completed and run.is_over:
             return
         end = run.ended(status, run.world.committed_tick + 1, reason, failure)
-        lease = run.lease if run.request.steps else None
+        lease = None if run.is_over else run.lease
         await self._database.write(
             lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end, lease)
         )
@@ -438,23 +473,34 @@ class SimulationService:
             [row for row in rows if row.event.tick <= world.open_tick], program
         ).program.resources
 
-    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
-        """Return the program of the last committed tick, and the commands of these types that wait."""
-        tick = world.committed_tick
+    async def program_after(self, world: WorldRow, tick: int) -> Program:
+        """Return the program that a committed tick ran with; -1 is before the first."""
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
-        def fetch(connection: Connection) -> tuple[Program, list[LogRow]]:
+        def fetch(connection: Connection) -> Program:
             row = tick_row(connection, owner_id, tick)
             document = program_document(connection, row.code_hash) if row is not None else None
-            program = Program() if document is None else Program.from_document(document)
-            return program, pending(connection, world.world_id, types)
+            return Program() if document is None else Program.from_document(document)
 
         return await self._database.read(fetch)
+
+    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
+        """Return the program of the last committed tick, and the commands of these types that wait."""
+        program = await self.program_after(world, world.committed_tick)
+        rows = await self._database.read(lambda connection: pending(connection, world.world_id, types))
+        return program, rows
 
 
 def _taken_over(world: WorldRow) -> WorldBusyError:
     msg = f"world {world.name!r} was taken over or removed while a tick was computed"
     return WorldBusyError(msg, retry_after_s=1.0)
+
+
+def _recorded_return(judged: Judged | None) -> dict[str, Any]:
+    """Say in a tick's fact what it counts for in its episode, if it does."""
+    if judged is None or judged.tick_return is None:
+        return {}
+    return {"tick_return": spelled_number(judged.tick_return)}
 
 
 def _no_run(command_id: UUID) -> TickFailedError:

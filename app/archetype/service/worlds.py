@@ -230,6 +230,7 @@ class WorldService:
             expected_version,
         )
         live = self._live.pop(world.world_id, None)
+        self._lineages.pop(world.world_id, None)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
 
@@ -342,6 +343,11 @@ class WorldService:
             self._forget_idle()
         self._live.move_to_end(world_id)
         return live
+
+    def forget(self, world_id: UUID) -> None:
+        """Let go of a world's state and handles, if anything is kept of it; the next use finds it again."""
+        self._live.pop(world_id, None)
+        self._lineages.pop(world_id, None)
 
     def has_hooks(self, world_id: UUID) -> bool:
         """Tell whether anyone in this process listens to a world."""
