@@ -1,4 +1,4 @@
-"""Episodes: over at exactly the right tick, whatever becomes of the process, with the return of a plain model."""
+"""Episodes: over at exactly the right tick, whatever becomes of the process, with the right return."""
 
 import pytest
 import sqlalchemy as sa

@@ -15,6 +15,7 @@ from archetype.cli import (
     command,
     db,
     entity,
+    episodes,
     follow,
     identity,
     label,
@@ -78,6 +79,7 @@ replay.register(world.app)
 ancestry.register(world.app)
 scheduling.register(world.app)
 simulate.register(app)
+episodes.register(app)
 app.add_typer(runs.app, name="runs")
 query.register(app)
 app.add_typer(entity.app, name="entity")

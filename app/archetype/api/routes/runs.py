@@ -26,7 +26,7 @@ from archetype.service.container import ServiceContainer
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunInfo
 
-__all__ = ["RunRoutes"]
+__all__ = ["RunRoutes", "permitted_run"]
 
 Before = Annotated[UUID | None, QueryParameter(description="Only runs older than the one of this id.")]
 LastEventId = Annotated[
@@ -71,7 +71,7 @@ class RunRoutes(Controller):
         caller: NamedDependency[Caller],
     ) -> RunInfoResponse:
         """Say how far a run is, or how it ended."""
-        return RunInfoResponse(**asdict(await _permitted_run(services, caller, run_id, Access.READ_WORLD)))
+        return RunInfoResponse(**asdict(await permitted_run(services, caller, run_id, Access.READ_WORLD)))
 
     @post(
         "/runs/{run_id:uuid}/cancel",
@@ -89,7 +89,7 @@ class RunRoutes(Controller):
 
         Cancelled again it answers as it stands. The ticks that are committed stay.
         """
-        await _permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
+        await permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
         info = await submitter.services.run_service.cancel(
             run_id,
             reason=(data or CancelRequest()).reason,
@@ -118,11 +118,11 @@ class RunRoutes(Controller):
         for the last one; a stream without that was cut off by a server that stops, and can be taken up again.
         """
         after = _ticks_of(last_event_id)
-        await _permitted_run(services, caller, run_id, Access.READ_WORLD)
+        await permitted_run(services, caller, run_id, Access.READ_WORLD)
         return ServerSentEvent(_messages(services.run_service, run_id, after))
 
 
-async def _permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
+async def permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
     """Return a run whose world the caller may do this in; the others do not learn whether there is one."""
     try:
         info = await services.run_service.find(run_id)
