@@ -32,8 +32,8 @@ class RolloutHandle(RunHandle):
 class RolloutOptions(TypedDict, total=False):
     """What a rollout may be told: what its episodes are, as `run_episode` is told, and how they run.
 
-    `tick` is the one to fork, a number or a label, by default the last. The seeds of the episodes are `seeds`,
-    or derived from `seed`, by default the world's. `parallel` episodes (4) compute at once at most. The forks
+    `tick` is the one to fork, a number or a label, by default the last. The episodes' seeds are `seeds`, or
+    derived from `seed`, by default the world's. `parallel` episodes (4) compute at once at most. The forks
     are removed when their episodes are over unless they are to `keep`; `snapshots` ("needed") is their
     policy, and `include_pending` takes the commands along that wait in the world.
     """

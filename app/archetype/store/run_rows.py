@@ -174,7 +174,7 @@ def run_totals(connection: Connection, run: RunRow) -> RunTotals:
 
 @dataclass(frozen=True, slots=True)
 class RunSpan:
-    """The ticks `from_tick` <= t < `to_tick` that a run computed, and the last one's commit if there is one."""
+    """The ticks `from_tick` <= t < `to_tick` that a run computed, and the last one's commit, if any."""
 
     from_tick: int
     to_tick: int
