@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import diffs, history, processes, scheduling, verification, worlds
+from bench import diffs, history, processes, rollouts, scheduling, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -24,6 +24,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "entity": history.entity,
     "fork": history.fork,
     "replay": history.replay,
+    "rollout": rollouts.rollout,
     "verify": verification.verify,
     "diff": diffs.diff,
     "server": processes.server,
