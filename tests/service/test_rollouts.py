@@ -151,7 +151,7 @@ async def test_an_episode_returns_what_a_run_of_the_same_fork_would(services):
         assert each.return_value == after - before
 
 
-async def test_a_hundred_forks_store_their_base_once(services):
+async def test_many_forks_store_their_base_once(services):
     world_id = await a_casino(services)
     pages = await count(services, "pages")
     await services.rollout_service.run(world_id, asked(20, condition=None, parallel=8))
@@ -185,7 +185,9 @@ async def test_an_episode_that_fails_is_recorded_and_the_others_go_on(services):
 
 @pytest.mark.parametrize("error", [UnavailableError, WorldBusyError], ids=["stops", "dies"])
 async def test_a_rollout_that_was_cut_short_completes_exactly_the_episodes_that_are_missing(services, error):
-    expected = await services.rollout_service.run(await a_casino(services), asked(5, parallel=1))
+    expected = await services.rollout_service.run(
+        await a_casino(services), asked(5, parallel=1, condition=None)
+    )
     world_id = await a_casino(services)
     run, begun = services.simulation_service.run, []
 
@@ -199,12 +201,14 @@ async def test_a_rollout_that_was_cut_short_completes_exactly_the_episodes_that_
         return await run(fork_id, request, on_tick=die, slot=slot)
 
     services.simulation_service.run = run_twice
-    started = await services.run_service.start(world_id, asked(5, parallel=1))
+    started = await services.run_service.start(world_id, asked(5, parallel=1, condition=None))
     await asyncio.wait({services.run_service._tasks[started.run_id]})
     assert len((await services.rollout_service.find(started.run_id)).episodes) == 2
     services.simulation_service.run = run
     assert started.run_id in await services.run_service.resume_interrupted()
-    result = await services.rollout_service.run(world_id, asked(5, parallel=1, command_id=started.command_id))
+    result = await services.rollout_service.run(
+        world_id, asked(5, parallel=1, condition=None, command_id=started.command_id)
+    )
     assert (result.status, outcomes(result)) == ("completed", outcomes(expected))
     assert await count(services, "worlds") == 12
     assert await is_sound(services)

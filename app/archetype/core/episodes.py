@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 Comparison = Literal["==", "!=", "<", "<=", ">", ">="]
-_COMPARE = {
-    "==": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
+_COMPARE: Mapping[Comparison, str] = {
+    "==": "equal",
+    "!=": "not_equal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
 }
 Value = StrictBool | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | StrictFloat | StrictStr
 Count = Annotated[StrictInt, Field(ge=0)]
@@ -123,10 +123,10 @@ class Condition(_Rule):
         if self.field is None:
             return table.row_count
         array = _column(table, self.component, self.field)
-        return 0 if array is None else pc.sum(self._compared(array)).as_py() or 0
+        return 0 if array is None else self._compared(array).true_count
 
-    def _compared(self, array: pa.Array) -> pa.Array:
-        return _COMPARE[self.comparison](array, pa.scalar(self.value))
+    def _compared(self, array: pa.Array) -> pa.BooleanArray:
+        return pc.call_function(_COMPARE[self.comparison], [array, pa.scalar(self.value)])
 
     def checked(self) -> Condition:
         """Return it with the component's plain name; `InvalidInputError` where it fits nothing loaded."""
@@ -181,7 +181,7 @@ class Return(_Rule):
         for table in state:
             array = _column(table, component, field)
             if array is not None:
-                values.extend(pc.cast(pc.drop_null(array), pa.float64(), safe=False).to_pylist())
+                values.extend(array.drop_null().cast(pa.float64(), safe=False).to_pylist())
         if not values:
             return None
         return _total(values) / (len(values) if self.entities == "mean" else 1)

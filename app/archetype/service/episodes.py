@@ -86,7 +86,7 @@ class EpisodeService:
             steps=row.ticks_completed,
             reason=row.reason or row.status,
             return_value=row.return_value,
-            commit_hash=commit_hash and commit_hash.hex(),
+            commit_hash=None if commit_hash is None else commit_hash.hex(),
         )
 
     async def _commit_before(self, world_id: UUID, tick: int) -> bytes | None:

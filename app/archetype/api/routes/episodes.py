@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
@@ -119,6 +120,6 @@ class EpisodeRoutes(Controller):
         return RolloutResponse(**asdict(await services.rollout_service.find(run_id)))
 
 
-def _accepted(info: RunInfo, noun: str) -> Response[RunInfoResponse]:
+def _accepted(info: RunInfo, noun: str) -> Response[Any]:
     headers = {"Location": f"/{noun}/{info.run_id}", "Preference-Applied": "respond-async"}
     return Response(RunInfoResponse(**asdict(info)), status_code=202, headers=headers)

@@ -40,7 +40,7 @@ class Progressed:
 
     def take(self, payload: Mapping[str, Any]) -> None:
         """Count one more tick, with what its fact says."""
-        applied = payload.get("commands_applied")
+        applied: Any = payload.get("commands_applied")
         self.tick_returns.append(payload.get("tick_return"))
         self.tick_count += 1
         is_known = self.commands_applied is not None and type(applied) is int
