@@ -70,7 +70,10 @@ async def test_a_rollout_of_a_reference_is_retried_by_its_key(http, world):
         pytest.param("episode", {"max_steps": 0}, "max_steps", id="no-step"),
         pytest.param("episode", {"max_steps": 1, "terminal": "Nobody"}, "terminal", id="terminal"),
         pytest.param(
-            "episode", {"max_steps": 1, "condition": {"component": "Position", "value": 1}}, "condition", id="rule"
+            "episode",
+            {"max_steps": 1, "condition": {"component": "Position", "value": 1}},
+            "condition",
+            id="rule",
         ),
         pytest.param("rollout", {**ROLLOUT, "episodes": 1001}, "episodes", id="episodes"),
         pytest.param("rollout", {**ROLLOUT, "seeds": [1, 2, 3]}, "payload", id="both-seeds"),
