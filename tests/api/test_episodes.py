@@ -1,4 +1,4 @@
-"""Episodes and rollouts over HTTP: waited for or not, followed by their run, refused with the field's path."""
+"""Episodes and rollouts over HTTP: waited for or not, followed by their run, refused by field."""
 
 import json
 

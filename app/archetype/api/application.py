@@ -29,6 +29,7 @@ from archetype.api.routes.identities import IdentityRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
+from archetype.api.routes.quotas import QuotaRoutes
 from archetype.api.routes.resources import ResourceRoutes
 from archetype.api.routes.runs import RunRoutes
 from archetype.api.routes.simulation import SimulationRoutes
@@ -94,6 +95,7 @@ def create_app(
             AncestryRoutes,
             EventRoutes,
             IdentityRoutes,
+            QuotaRoutes,
         ],
         lifespan=[lifespan],
         guards=[door.guard],

@@ -21,6 +21,7 @@ from archetype.cli import (
     label,
     message,
     query,
+    quota,
     replay,
     resource,
     retention,
@@ -93,6 +94,7 @@ sql.register(app)
 verify.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
+app.add_typer(quota.quotas, name="quota")
 identity.register(app)
 app.add_typer(db.app, name="db")
 

@@ -22,6 +22,7 @@ __all__ = [
     "Message",
     "Pending",
     "ProcessorType",
+    "Quota",
     "Receipt",
     "Resource",
     "RunInfo",
@@ -402,6 +403,23 @@ class Key(TypedDict):
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None
+
+
+class Quota(TypedDict):
+    """What an actor may ask for, None without a limit, and what they used up on a UTC day."""
+
+    actor_id: str | None
+    actor: str
+    commands_per_tick: int | None
+    tokens_per_day: int | None
+    is_default: bool
+    day: str
+    commands_used: int
+    tokens_used: int
+    tokens_left: int | None
+    resets_at: str
+    changed_at: str | None
+    reason: str | None
 
 
 class IssuedKey(Key):

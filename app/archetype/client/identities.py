@@ -60,6 +60,20 @@ class IdentityCalls(Calls):
         """Replace a key by another one; the old one holds for `grace_s` seconds more."""
         return self._change("POST", f"/keys/{_part(key_id)}/rotate", {"grace_s": grace_s})
 
+    def quota(self, name: str | None = None) -> answers.Quota:
+        """Return what an actor may ask for and has used up; without a name that of this client's own."""
+        return self._read("/me/quota" if name is None else f"/actors/{_part(name)}/quota")
+
+    def quotas(self) -> list[answers.Quota]:
+        """Return the quotas of all actors in the order of their making."""
+        return self._read("/quotas")
+
+    def set_quota(
+        self, name: str, change: Mapping[str, int | None], *, reason: str | None = None
+    ) -> answers.Quota:
+        """Set `commands_per_tick`, `tokens_per_day` or both, None without a limit; the other stays."""
+        return self._change("PATCH", f"/actors/{_part(name)}/quota", {**change, **present(reason=reason)})
+
 
 def _part(name: str) -> str:
     return quote(name, safe="")

@@ -24,6 +24,7 @@ from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
+from archetype.service.quotas import QuotaService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
 from archetype.service.rollout_service import RolloutService
@@ -49,6 +50,7 @@ class ServiceContainer:
         self.world_service = WorldService(self.database)
         self.gate = Gate(self.database)
         self.identity_service = IdentityService(self.database, self.world_service, self.gate)
+        self.quota_service = QuotaService(self.database)
         self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)

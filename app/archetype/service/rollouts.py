@@ -74,7 +74,6 @@ class _Active:
 
     row: RunRow
     asked: RunRollout
-    actor_id: UUID | None
     base: WorldRow
     holder: store.Holder
     signals: Signals
@@ -93,7 +92,10 @@ class _Active:
 
 
 class RolloutRunner:
-    """Accepts rollouts, and computes them in any process: what is recorded already is not done again."""
+    """Accepts rollouts, and computes them in any process: what is recorded already is not done again.
+
+    Who asked for a rollout asked for all of it, and stands at its command: those in its forks are nobody's.
+    """
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class RolloutRunner:
         row = await self._database.write(lambda connection: store.claim_rollout(connection, holder))
         if row.status in ENDED:
             return
-        active = _Active(row, request.asked, request.actor_id, base, holder, signals, slot)
+        active = _Active(row, request.asked, base, holder, signals, slot)
         active.is_cancelled = row.status == "cancelling"
         try:
             status = await self._compute(active)
@@ -217,7 +219,6 @@ class RolloutRunner:
             include_pending=asked.include_pending,
             count=asked.episodes,
             command_id=uuid5(run_id, "forks"),
-            actor_id=active.actor_id,
             seeds=asked.seeds or [derived_seed(seed, index) for index in range(asked.episodes)],
             snapshots=asked.snapshots,
         )
@@ -261,7 +262,6 @@ class RolloutRunner:
                 world_id,
                 payload,
                 command_id=uuid5(world_id, "cancel"),
-                actor_id=active.actor_id,
             )
 
             def write(connection: Connection, run_id: UUID = run_id, command: Any = command) -> None:
@@ -309,7 +309,6 @@ class RolloutRunner:
             is_debug=asked.debug,
             command_id=uuid5(fork.world_id, "run"),
             run_id=episode_run_id(fork.world_id),
-            actor_id=active.actor_id,
             episode=asked.rules,
         )
         active.under_way.add(fork.world_id)
@@ -367,7 +366,6 @@ class RolloutRunner:
                     fork,
                     reason="its episode is over",
                     command_id=uuid5(world_id, "remove"),
-                    actor_id=active.actor_id,
                 )
         self._worlds.forget(world_id)
         self._simulation.pool.forget(world_id)

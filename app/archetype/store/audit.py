@@ -42,6 +42,7 @@ __all__ = [
     "log_heads",
     "orphans",
     "position_gaps",
+    "select",
     "select_actors",
     "select_archetypes",
     "select_command_hashes",
@@ -335,6 +336,11 @@ def select_archetypes(ids: Collection[bytes] | None = None) -> sa.Select[Any]:
     """Select archetypes by id: all, or these."""
     statement = sa.select(*_raw(*archetypes.columns)).order_by(archetypes.c.archetype_id)
     return statement if ids is None else statement.where(archetypes.c.archetype_id.in_(sorted(ids)))
+
+
+def select(table: sa.Table) -> sa.Select[Any]:
+    """Select all rows of a table by its key."""
+    return sa.select(*_raw(*table.columns)).order_by(*table.primary_key.columns)
 
 
 def select_actors() -> sa.Select[Any]:

@@ -19,6 +19,7 @@ __all__ = [
     "Moment",
     "actors",
     "archetypes",
+    "daily_usage",
     "events",
     "keys",
     "labels",
@@ -26,8 +27,10 @@ __all__ = [
     "metadata",
     "pages",
     "programs",
+    "quotas",
     "runs",
     "snapshots",
+    "tick_usage",
     "ticks",
     "worlds",
 ]
@@ -263,4 +266,32 @@ keys = sa.Table(
     sa.Column("revoked_at", Moment),
     sa.Column("last_used_at", Moment),
     sa.Index("keys_actor", "actor_id", "key_id"),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("commands_per_tick", sa.BigInteger),
+    sa.Column("tokens_per_day", sa.BigInteger),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+tick_usage = sa.Table(
+    "tick_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("world_id", Id, primary_key=True),
+    sa.Column("tick", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+)
+
+daily_usage = sa.Table(
+    "daily_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
 )

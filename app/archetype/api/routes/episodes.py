@@ -26,7 +26,7 @@ from archetype.service.runs import RunInfo, RunRequest
 
 __all__ = ["EpisodeRoutes"]
 
-_REFUSALS = problems(404, 409, 412, 413, 422)
+_REFUSALS = problems(404, 409, 412, 413, 422, 429)
 
 
 class EpisodeRoutes(Controller):

@@ -35,6 +35,7 @@ class FaultKind(StrEnum):
     LABEL = "label"
     ACTOR = "actor"
     KEY = "key"
+    USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from archetype.service.verification.identities import check_identities
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
 from archetype.service.verification.scope import find_scope
+from archetype.service.verification.usage import UsageTally
 from archetype.service.verification.worlds import check_world
 from archetype.store import audit
 from archetype.store.audit import RawRow
@@ -89,10 +90,17 @@ async def _verify_all(reading: Reading, findings: Findings, progress: Progress) 
         await blobs.check_all()
     async with _damage_found(reading, findings, "actors, keys"):
         await check_identities(reading, findings)
+    usage = UsageTally(findings)
+    async with _damage_found(reading, findings, "quotas, usage"):
+        await usage.begin(reading)
     async with _damage_found(reading, findings, "worlds"):
         for row in await reading.read(lambda connection: list(connection.execute(audit.select_worlds()))):
             async with _damage_found(reading, findings, place(world=row.world_id)):
-                await check_world(reading, row, blobs=blobs, findings=findings, progress=progress)
+                await check_world(
+                    reading, row, blobs=blobs, findings=findings, progress=progress, usage=usage
+                )
+    async with _damage_found(reading, findings, "quotas, usage"):
+        await usage.finish(reading)
 
 
 @asynccontextmanager
