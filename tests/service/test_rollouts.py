@@ -233,6 +233,20 @@ async def test_a_cancelled_rollout_ends_its_episodes_and_removes_its_forks(servi
     assert await is_sound(services)
 
 
+async def test_forks_go_with_their_base_world(services):
+    world_id, gate = await a_casino(services), Gate()
+    services.world_service.live(world_id).resources.insert(gate)
+    started = await services.run_service.start(world_id, asked(4, parallel=2))
+    await gate.is_reached.wait()
+    await services.world_service.remove_world(await services.world_service.find(world_id))
+    gate.is_open.set()
+    await asyncio.wait({services.run_service._tasks[started.run_id]})
+    info = await services.run_service.find(started.run_id)
+    assert (info.status, info.error) == ("failed", "its world was removed")
+    assert await live_names(services) == set()
+    assert await is_sound(services)
+
+
 async def test_a_rollout_nobody_computes_is_cleared_up_when_it_is_cancelled(services):
     world_id = await a_casino(services)
     before = await live_names(services)

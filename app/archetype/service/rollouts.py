@@ -170,14 +170,23 @@ class RolloutRunner:
         except UnavailableError:
             await self._finish(active, "stopped", "the server stopped")
             raise
-        except (WorldArchivedError, WorldBusyError):
+        except WorldArchivedError:
+            await self._clear(active)  # the base's log is over, and with it the rollout
+            raise
+        except WorldBusyError:
             raise  # the row is another's to close by now
         except Exception as error:
-            await self._finish(
-                active, "failed", error.message if isinstance(error, ArchetypeError) else repr(error)
-            )
+            reason = error.message if isinstance(error, ArchetypeError) else repr(error)
+            await self._clear(active)
+            await self._finish(active, "failed", reason)
             raise
         await self._finish(active, status)
+
+    async def _clear(self, active: _Active) -> None:
+        """Let go of the forks that nobody has let go of yet."""
+        for fork in active.forks:
+            if fork.world_id not in active.let_go:
+                await self._let_go(active, fork.world_id)
 
     async def _finish(self, active: _Active, status: str, error: str | None = None) -> None:
         await self._database.write(
@@ -197,9 +206,7 @@ class RolloutRunner:
                 await asyncio.gather(*(self._work(active, waiting) for _ in range(active.asked.parallel)))
         if active.error is not None:
             raise active.error
-        for fork in active.forks:
-            if fork.world_id not in active.let_go:
-                await self._let_go(active, fork.world_id)
+        await self._clear(active)
         return "completed" if await self._is_complete(active) else "cancelled"
 
     async def _is_complete(self, active: _Active) -> bool:
