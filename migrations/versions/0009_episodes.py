@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -41,6 +41,6 @@ def run(folder: str) -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW audit_trail")
-    run("0005")
+    run("0008")
     for name in COLUMNS:
         op.drop_column("runs", name)

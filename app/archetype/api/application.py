@@ -21,6 +21,7 @@ from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
 from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
 from archetype.api.routes.ancestry import AncestryRoutes
+from archetype.api.routes.audit import AuditRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.episodes import EpisodeRoutes
@@ -95,6 +96,7 @@ def create_app(
             AncestryRoutes,
             EventRoutes,
             IdentityRoutes,
+            AuditRoutes,
             QuotaRoutes,
         ],
         lifespan=[lifespan],

@@ -25,6 +25,7 @@ OPEN: Final[Mapping[str, Any]] = {DECLARATION: "open"}
 ANYBODY_KNOWN: Final[Mapping[str, Any]] = {DECLARATION: ()}
 """The declaration of a route for whoever is authenticated, with any role or none."""
 
+_ADDRESS_CHARACTERS_MAX = 64
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -67,7 +68,8 @@ class Door:
         if declared == OPEN[DECLARATION]:
             return
         is_local = self._is_loopback and _comes_from_here(connection)
-        principal = await self._gate.authenticate(_key_of(connection), is_local=is_local)
+        address = None if connection.client is None else connection.client.host[:_ADDRESS_CHARACTERS_MAX]
+        principal = await self._gate.authenticate(_key_of(connection), is_local=is_local, address=address)
         connection.scope["state"]["principal"] = principal
         if declared is None:
             msg = "this route declares no action, so it is closed"

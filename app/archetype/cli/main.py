@@ -11,6 +11,7 @@ import typer
 
 from archetype.cli import (
     ancestry,
+    audit,
     catalog,
     command,
     db,
@@ -96,6 +97,7 @@ app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
 app.add_typer(quota.quotas, name="quota")
 identity.register(app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
+    "Act",
     "Actor",
     "BulkReceipt",
     "CommandEntry",
@@ -403,6 +404,36 @@ class Key(TypedDict):
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None
+
+
+class Denial(TypedDict):
+    """Denials that were one like the other within a minute; `count` is how many."""
+
+    denial_id: str
+    code: str
+    reason: str
+    actor_id: str | None
+    key_id: str | None
+    address: str | None
+    action: str | None
+    world: str | None
+    count: int
+    first_at: str
+    last_at: str
+
+
+class Act(TypedDict):
+    """What an administrator did beside commands, to what, from where and why."""
+
+    number: int
+    act: str
+    actor_id: str | None
+    key_id: str | None
+    address: str | None
+    detail: dict[str, Any]
+    reason: str | None
+    recorded_at: str
+    hash: str
 
 
 class Quota(TypedDict):

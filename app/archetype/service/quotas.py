@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
@@ -12,7 +13,9 @@ from sqlalchemy.engine import Connection
 from archetype.clock import utc_now
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.costs import Quota
+from archetype.service.gate import LOCAL, Principal
 from archetype.store import usage as store
+from archetype.store.acts import ActType, record_act
 from archetype.store.database import Database
 from archetype.store.identities import ActorRow, find_actor, list_actors
 
@@ -67,7 +70,12 @@ class QuotaService:
         return _quota(usage, name)
 
     async def set(
-        self, name: str, change: Mapping[str, int | None], *, reason: str | None = None
+        self,
+        name: str,
+        change: Mapping[str, int | None],
+        *,
+        reason: str | None = None,
+        by: Principal = LOCAL,
     ) -> ActorQuota:
         """Set what `change` names of an actor's quota, from the next command on; the rest stays as it is.
 
@@ -79,7 +87,11 @@ class QuotaService:
             actor = find_actor(connection, name)
             before = store.find_usage(connection, actor.actor_id).quota
             quota = Quota(**{field: change.get(field, getattr(before, field)) for field in QUOTA_FIELDS})
-            return _quota(store.set_quota(connection, actor.actor_id, quota, reason), actor.name)
+            usage = store.set_quota(connection, actor.actor_id, quota, reason)
+            detail: dict[str, Any] = {"actor_id": str(actor.actor_id), "name": name}
+            detail |= {field: getattr(quota, field) for field in QUOTA_FIELDS}
+            record_act(connection, ActType.SET_QUOTA, detail, by.acting(reason))
+            return _quota(usage, actor.name)
 
         return await self._database.write(write)
 

@@ -19,11 +19,14 @@ from archetype.store import schema
 from archetype.store.database import Reading
 from archetype.store.schema import (
     actors,
+    administrative_acts,
     archetypes,
+    denials,
     events,
     keys,
     labels,
     log_head,
+    origins,
     pages,
     programs,
     runs,
@@ -44,10 +47,13 @@ __all__ = [
     "position_gaps",
     "select",
     "select_actors",
+    "select_acts",
     "select_archetypes",
     "select_command_hashes",
+    "select_denials",
     "select_keys",
     "select_labels",
+    "select_origins",
     "select_pages",
     "select_programs",
     "select_runs",
@@ -352,6 +358,21 @@ def select_keys() -> sa.Select[Any]:
     """Select the keys by id, each with `has_actor`: whether the actor that it names is there."""
     has_actor = sa.exists().where(actors.c.actor_id == keys.c.actor_id).label("has_actor")
     return sa.select(*_raw(*keys.columns), has_actor).order_by(keys.c.key_id)
+
+
+def select_acts() -> sa.Select[Any]:
+    """Select the administrative acts by number."""
+    return sa.select(*_raw(*administrative_acts.columns)).order_by(administrative_acts.c.number)
+
+
+def select_denials() -> sa.Select[Any]:
+    """Select the denials by id."""
+    return sa.select(*_raw(*denials.columns)).order_by(denials.c.denial_id)
+
+
+def select_origins() -> sa.Select[Any]:
+    """Select the origins by id."""
+    return sa.select(*_raw(*origins.columns)).order_by(origins.c.origin_id)
 
 
 def total_pages(connection: Connection) -> int:

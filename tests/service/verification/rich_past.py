@@ -39,6 +39,9 @@ KEYS = {
     "runs": ("run_id",),
     "labels": ("world_id", "name"),
     "log_head": ("id",),
+    "actors": ("actor_id",),
+    "keys": ("key_id",),
+    "administrative_acts": ("number",),
     "daily_usage": ("actor_id", "day"),
     "tick_usage": ("actor_id", "world_id", "tick"),
 }
@@ -84,7 +87,11 @@ async def build(url: str) -> None:
         await _cancelled(services)
         await _episodes(services)
         await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
-        await services.identity_service.create_key("ann", worlds=["demo"])
+        issued = await services.identity_service.create_key("ann", worlds=["demo"])
+        rotated = await services.identity_service.rotate_key(issued.listed.key_id, grace_s=60, reason="due")
+        await services.identity_service.revoke_key(rotated.listed.key_id)
+        await services.identity_service.create_actor("bob", roles=["viewer"])
+        await services.identity_service.disable_actor("bob", reason="left")
         await _used_up(services)
 
 
@@ -329,8 +336,15 @@ NULLED = {
     "first_entity_id": 1,
     "batch": b"\x00",
     "error": "as told",
+    "reason": "as told",
+    "key_id": "0123456789abcdef",
+    "address": "192.0.2.9",
+    "worlds": "[]",
     "base_hash": bytes(32),
     "archived_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "disabled_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "revoked_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "expires_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "finished_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "reason": "terminal",
     "return_value": 0.25,
@@ -349,6 +363,16 @@ def written(value: Any, *, is_sqlite: bool) -> Any:
             return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         case _:
             return value
+
+
+NOUNS = {
+    "pages": "page",
+    "archetypes": "archetype",
+    "programs": "program",
+    "actors": "actor",
+    "keys": "key",
+    "administrative_acts": "act",
+}
 
 
 def places(table: str, row: dict[str, Any]) -> list[str]:
@@ -377,5 +401,5 @@ def places(table: str, row: dict[str, Any]) -> list[str]:
         case "tick_usage":
             return [f"actor {key['actor_id']} world {key['world_id']} tick {key['tick']}"]
         case _:
-            noun = {"pages": "page", "archetypes": "archetype", "programs": "program"}[table]
+            noun = NOUNS[table]
             return [f"{noun} {key[KEYS[table][0]]}"]

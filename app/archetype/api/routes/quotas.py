@@ -56,9 +56,14 @@ class QuotaRoutes(Controller):
         responses=problems(404, 422),
     )
     async def set_quota(
-        self, name: ActorName, data: QuotaBody, services: NamedDependency[ServiceContainer]
+        self,
+        name: ActorName,
+        data: QuotaBody,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
     ) -> QuotaResponse:
         """Set what an actor may ask for, on every server from the next command on."""
         change = data.model_dump(exclude_unset=True)
         reason = change.pop("reason", None)
-        return QuotaResponse(**asdict(await services.quota_service.set(name, change, reason=reason)))
+        quota = await services.quota_service.set(name, change, reason=reason, by=caller.principal)
+        return QuotaResponse(**asdict(quota))

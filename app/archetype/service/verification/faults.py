@@ -35,6 +35,9 @@ class FaultKind(StrEnum):
     LABEL = "label"
     ACTOR = "actor"
     KEY = "key"
+    ACT = "act"
+    DENIAL = "denial"
+    ORIGIN = "origin"
     USAGE = "usage"
 
 
