@@ -346,7 +346,6 @@ NULLED = {
     "revoked_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "expires_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "finished_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
-    "reason": "terminal",
     "return_value": 0.25,
 }
 """What a NULL becomes."""
