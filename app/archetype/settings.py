@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_DENIALS_MAX", "DEFAULT_SERVER_URL", "Settings"]
+__all__ = ["DEFAULT_DATABASE_URL", "DEFAULT_DENIALS_MAX", "DEFAULT_SERVER_URL", "LogFormat", "Settings"]
 
 DEFAULT_DATABASE_URL = "sqlite:///./archetype.db"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
@@ -17,28 +20,71 @@ DEFAULT_DENIALS_MAX = 100_000
 DENIALS_MAX_LEAST = 1_000
 
 
+class LogFormat(StrEnum):
+    """How a line of the log is written: for machines, or for people."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says; an empty variable counts as absent."""
 
-    database_url: str = DEFAULT_DATABASE_URL
+    database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
     server_url: str = DEFAULT_SERVER_URL
     modules: tuple[str, ...] = ()
     api_key: str | None = field(default=None, repr=False)
+    log_format: LogFormat | None = None
     denials_max: int = DEFAULT_DENIALS_MAX
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _DENIALS_MAX, and _MODULES (separated by commas)."""
+        """Read ARCHETYPE_DATABASE_URL, _URL, _API_KEY, _LOG_FORMAT, _DENIALS_MAX and _MODULES (`a,b`).
+
+        Secrets may stand in files: ARCHETYPE_API_KEY_FILE, and ARCHETYPE_DATABASE_PASSWORD_FILE for a URL
+        that has no password. Raises `InvalidInputError` for a file that cannot be read.
+        """
         variables = os.environ if environment is None else environment
         modules = variables.get("ARCHETYPE_MODULES", "")
+        url = variables.get("ARCHETYPE_DATABASE_URL") or DEFAULT_DATABASE_URL
         return cls(
-            database_url=variables.get("ARCHETYPE_DATABASE_URL") or DEFAULT_DATABASE_URL,
+            database_url=_with_password(url, _secret(variables, "ARCHETYPE_DATABASE_PASSWORD")),
             server_url=variables.get("ARCHETYPE_URL") or DEFAULT_SERVER_URL,
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
-            api_key=variables.get("ARCHETYPE_API_KEY", "").strip() or None,
+            api_key=_secret(variables, "ARCHETYPE_API_KEY"),
+            log_format=_log_format(variables.get("ARCHETYPE_LOG_FORMAT", "")),
             denials_max=_denials_max(variables.get("ARCHETYPE_DENIALS_MAX", "")),
         )
+
+
+def _log_format(name: str) -> LogFormat | None:
+    if name and name not in list(LogFormat):
+        msg = f"ARCHETYPE_LOG_FORMAT is {name!r}; known are {', '.join(LogFormat)}"
+        raise InvalidInputError(msg)
+    return LogFormat(name) if name else None
+
+
+def _secret(variables: Mapping[str, str], name: str) -> str | None:
+    """Return a secret of a variable, or of the file that the variable with `_FILE` behind it names."""
+    value = variables.get(name, "").strip()
+    path = variables.get(f"{name}_FILE")
+    if value or not path:
+        return value or None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{name}_FILE names {path}, which cannot be read: {error}"
+        raise InvalidInputError(msg) from error
+
+
+def _with_password(url: str, password: str | None) -> str:
+    """Put a password into a PostgreSQL URL that names a user and none."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if password is None or not at or ":" in user or not parts.scheme.startswith("postgres"):
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 def _denials_max(text: str) -> int:

@@ -67,6 +67,20 @@ async def test_a_bulk_command_counts_once_and_pays_by_its_rows(app, world) -> No
         assert (used["commands_used"], used["tokens_used"], used["tokens_left"]) == (1, 300, 0)
 
 
+async def test_what_goes_beyond_is_among_the_denials(app, world) -> None:
+    async with await keyed(app, "admin", "root") as root, await keyed(app, "player") as ann:
+        await root.patch("/actors/ann/quota", json={"commands_per_tick": 0})
+        for _ in range(2):
+            assert (await ann.post("/worlds/demo/commands", json=note())).status_code == 429
+        await app.dependencies["services"].dependency().gate.denials.flush()
+        (denial,) = (await root.get("/denials")).json()
+        assert (denial["code"], denial["count"]) == ("quota_exceeded", 2)
+        assert (denial["reason"], denial["actor_id"]) == (
+            "beyond commands_per_tick",
+            (await ann.get("/me")).json()["actor_id"],
+        )
+
+
 async def test_who_may_see_and_set_quotas(lite, lite_world, sqlite_app, problem) -> None:
     async with await keyed(sqlite_app, "admin", "root") as root, await keyed(sqlite_app, "operator") as ann:
         for answer in (

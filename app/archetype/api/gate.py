@@ -12,8 +12,9 @@ from uuid import UUID
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 
-from archetype.errors import PermissionDeniedError
+from archetype.errors import PermissionDeniedError, QuotaExceededError
 from archetype.log.permissions import Action
 from archetype.service.gate import Gate, Principal
 
@@ -83,6 +84,13 @@ class Door:
             # The world that was decided on is the one that is read. The framework keeps the old mapping for
             # other requests with this path.
             connection.scope["path_params"] = {**parameters, "world": f"{decided}{at}{tick}"}
+
+    async def note_excess(self, error: Exception, scope: Scope) -> None:
+        """Record that a caller was refused for going beyond a quota; anything else passes by."""
+        principal = scope["state"].get("principal")
+        if isinstance(error, QuotaExceededError) and principal is not None:
+            world = scope["path_params"].get("world")
+            self._gate.deny(principal, error, f"beyond {error.details['quota']}", world=world)
 
     def caller(self, request: Request[Any, Any, Any]) -> Caller:
         """Return who was let in."""

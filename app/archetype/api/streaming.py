@@ -43,6 +43,7 @@ class EventStreams:
         self._heartbeat_s = heartbeat_s
         self._sleep = sleep
         self.open_count = 0
+        self._feeds: set[Feed] = set()
 
     async def answer(
         self, opening: Callable[[], Awaitable[Feed]], location: str, *, follow: bool
@@ -58,6 +59,7 @@ class EventStreams:
         feed: Feed | None = None
         try:
             feed = await opening()
+            self._feeds.add(feed)
             first = await feed.read()
         except BaseException:
             self._end(feed)
@@ -72,7 +74,13 @@ class EventStreams:
     def _end(self, feed: Feed | None) -> None:
         self.open_count -= 1
         if feed is not None:
+            self._feeds.discard(feed)
             feed.close()
+
+    def lag(self, position: int | None) -> int:
+        """Return how many events the slowest open stream has yet to read, if the log ends at `position`."""
+        behind = [(position or 0) - feed.place.position for feed in self._feeds if not feed.is_at_end]
+        return max(0, *behind) if behind else 0
 
     async def _blocks(self, feed: Feed, events: list[Event], *, follow: bool) -> AsyncGenerator[bytes]:
         """Give the events of a feed as blocks of text until it ends, the server stops, or reading fails.

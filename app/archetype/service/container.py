@@ -24,6 +24,7 @@ from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
+from archetype.service.observing import Observers
 from archetype.service.origins import Origins
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
@@ -50,7 +51,8 @@ class ServiceContainer:
     def __init__(self, database_url: str | None = None) -> None:
         settings = Settings.from_environment()
         self.database = Database(database_url or settings.database_url)
-        self.appender = Appender(self.database)
+        self.observers = Observers()
+        self.appender = Appender(self.database, observer=self.observers)
         self.world_service = WorldService(self.database)
         self.denials = Denials(self.database, rows_max=settings.denials_max)
         self.gate = Gate(self.database, self.denials, Origins(self.database))
@@ -61,7 +63,9 @@ class ServiceContainer:
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.simulation_service = SimulationService(
+            self.database, self.world_service, self.state_service, observer=self.observers
+        )
         rollouts = RolloutRunner(
             self.database, self.world_service, self.state_service, self.simulation_service
         )

@@ -73,6 +73,11 @@ class RunService:
         self._on_tick: OnTick | None = None
         self._told: set[UUID] = set()
 
+    @property
+    def held_count(self) -> int:
+        """How many runs this process has taken up: those that compute, and those that wait for their turn."""
+        return len(self._tasks)
+
     async def start(self, world_id: UUID, request: RunRequest | RolloutRequest) -> RunInfo:
         """Accept a run or rollout and return once it is durable; its ticks are computed in the background.
 

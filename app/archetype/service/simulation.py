@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from archetype.log.command import CommandType
 from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
@@ -78,8 +79,10 @@ class SimulationService:
         states: StateService,
         *,
         lease_ttl_s: float = LEASE_TTL_S,
+        observer: Observer | None = None,
     ) -> None:
         self._database = database
+        self._observer = observer or Observer()
         self._worlds = worlds
         self._states = states
         self._owner = process_identity()
@@ -101,6 +104,11 @@ class SimulationService:
     def is_stopping(self) -> bool:
         """Whether no more runs begin here, and those under way end."""
         return self._is_stopping
+
+    @property
+    def running_count(self) -> int:
+        """How many runs this very service computes just now."""
+        return len(self._running)
 
     def is_running(self, run_id: UUID) -> bool:
         """Tell whether this very service computes a run just now."""
@@ -154,7 +162,8 @@ class SimulationService:
         self._running.add(run.run_id)
         try:
             while sealed is not None:
-                committed = await self._tick(live, run, sealed)
+                with self._telling_loss():
+                    committed = await self._tick(live, run, sealed)
                 sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
@@ -182,16 +191,29 @@ class SimulationService:
         final_tick = run.world.committed_tick + 1
         return RunResult(run.run_id, live.world_id, run.completed, run.applied, run.rejected, final_tick)
 
+    @contextmanager
+    def _telling_loss(self) -> Generator[None]:
+        try:
+            yield
+        except WorldBusyError:
+            self._observer.lease_changed("lost")
+            raise
+
     async def _begin(
         self, world_id: UUID, request: RunRequest
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
         judged = await self._judge_start(world_id, request.episode)
+        started_at_s = monotonic_s()
         begun = await self._write_begun(command, request, judged=judged)
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
+        if begun.sealed is not None:
+            self._observer.sealed(started_at_s, monotonic_s())
+            before = begun.world.lease_owner
+            self._observer.lease_changed("taken" if before in {None, self._owner} else "taken_over")
         run = ActiveRun(
             row.run_id,
             request,
@@ -252,9 +274,10 @@ class SimulationService:
 
     async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> Committed:
         """Compute and commit one sealed tick; return the next one, sealed, or how the run ended."""
-        started_at, start = utc_now(), monotonic_s()
+        started_at, phases = utc_now(), Phases()
         projection = await self._states.of_live(live, sealed.tick - 1)
         inputs, code = await self._prepare(run.world, projection, sealed)
+        phases.end("prepare")
         await live.hooks.fire(PreTick(live.world_id, sealed.tick))
         context = TickContext(
             world_id=live.world_id,
@@ -270,10 +293,11 @@ class SimulationService:
         )
         computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
         computed = await self._keep_lease(run, computing)
-        computed_at = monotonic_s()
+        computed_at = phases.end("compute")
         snapshot = await asyncio.to_thread(
             take_snapshot, computed.state, computed.tombstones, projection.snapshot
         )
+        phases.end("hash")
         following = projection.after_tick(computed, snapshot, inputs.program)
         digest = commit_hash(
             parent=projection.commit_hash,
@@ -302,7 +326,7 @@ class SimulationService:
             command_count=len(inputs.commands),
             rejected_count=len(rejections),
             started_at=started_at,
-            compute_ms=(computed_at - start) * 1000,
+            compute_ms=(computed_at - phases.began_s) * 1000,
             persist_ms=(monotonic_s() - computed_at) * 1000,
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
@@ -314,6 +338,8 @@ class SimulationService:
             run_end=after.end(sealed.tick) if is_last else None,
         )
         committed = await self._database.write(lambda connection: commit_tick(connection, commit))
+        phases.end("persist")
+        self._observer.ticked(tick_seen(commit, phases))
         run.advance(after, committed_tick=sealed.tick)
         is_stored = any(each.tick == sealed.tick for each in snapshots)
         live.projection = following.committed(digest, with_snapshot=is_stored)

@@ -71,6 +71,17 @@ class Database:
         """The URL without its password, for people."""
         return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
 
+    @property
+    def connections_max(self) -> int:
+        """How many connections this process opens at most."""
+        return _READERS + 2 if self.is_sqlite else 2 * _POOL_SIZE
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections of the pool are lent out now; that of a SQLite file's writer is not in it."""
+        pool: Any = None if self._engine is None else self._engine.pool
+        return 0 if pool is None else pool.checkedout()
+
     async def read(self, use: Mapper[T]) -> T:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
         async with _translated(self.name), self._reader().connect() as connection:
@@ -384,6 +395,9 @@ async def _translated(name: str) -> AsyncGenerator[None]:
     except (DBAPIError, asyncpg.PostgresError) as error:
         # What a cursor meets on its way comes as the driver's own error.
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if _is_refusal(cause):
+            msg = f"{name} refuses: {cause}"
+            raise UnavailableError(msg, retry_after_s=1) from error
         if not _is_damage(cause):
             raise
         msg = f"{name} is damaged: {cause}; restore it from a backup or another copy"
@@ -392,6 +406,15 @@ async def _translated(name: str) -> AsyncGenerator[None]:
 
 def _reason(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
+
+
+_REFUSALS = ("08", "28", "3D", "42501", "53", "57P")
+"""SQLSTATEs of PostgreSQL: connection, authorization, no such database, privileges, no room, going down."""
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Tell whether a PostgreSQL will not work for us, whatever it is asked."""
+    return str(getattr(error, "sqlstate", None) or "").startswith(_REFUSALS)
 
 
 def _is_damage(error: BaseException | None) -> bool:
