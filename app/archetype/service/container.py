@@ -46,11 +46,16 @@ __all__ = ["ServiceContainer", "load_modules"]
 
 
 class ServiceContainer:
-    """All services over one database; `open` it before use, or use it as an async context manager."""
+    """All services over one database, by its URL or as it is given, by default that of the environment.
 
-    def __init__(self, database_url: str | None = None) -> None:
+    `open` it before use, or use it as an async context manager.
+    """
+
+    def __init__(self, database: Database | str | None = None) -> None:
         settings = Settings.from_environment()
-        self.database = Database(database_url or settings.database_url)
+        self.database = (
+            database if isinstance(database, Database) else Database(database or settings.database_url)
+        )
         self.observers = Observers()
         self.appender = Appender(self.database, observer=self.observers)
         self.world_service = WorldService(self.database)

@@ -146,33 +146,26 @@ class ActiveRun:
             self.judged is not None and self.judged.reason is not None
         )
 
-    def end(self, tick: int) -> RunEnd:
-        """Return how the run ends if it ends with this tick."""
-        if not self.is_over:
-            return self.ended("stopped", tick, "the server stopped")
-        return self.ended("completed", tick)
-
-    def _outcome(self) -> Outcome | None:
+    @property
+    def outcome(self) -> Outcome | None:
+        """What becomes of an episode that is over."""
         rules, judged = self.request.episode, self.judged
         if rules is None or judged is None:
             return None
         returned = [*self.tick_returns, judged.tick_return] if self.completed else []
         return Outcome(judged.reason or "max_steps", rules.returned(returned))
 
-    def ended(
-        self, status: str, tick: int, error: str | None = None, failure: Mapping[str, Any] | None = None
-    ) -> RunEnd:
-        """Return an end of the run in this tick, with the fact that records it and, if a tick failed, how."""
+    def end(self, tick: int) -> RunEnd:
+        """Return how the run ends if it ends with this tick."""
         return run_end(
             self.run_id,
-            status,
+            "completed" if self.is_over else "stopped",
             tick,
             from_tick=self.from_tick,
             ticks_completed=self.completed,
             commands_applied=self.applied,
-            error=error,
-            failure=failure,
-            outcome=self._outcome() if status == "completed" else None,
+            error=None if self.is_over else "the server stopped",
+            outcome=self.outcome if self.is_over else None,
         )
 
     def after_tick(self, applied: int, rejected: int, judged: Judged | None) -> ActiveRun:

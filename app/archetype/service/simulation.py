@@ -447,13 +447,12 @@ class SimulationService:
         reason: str | None = None,
         failure: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record that a run ends behind its last tick; with its last one asked for it has ended already."""
-        if run.completed and run.is_over:
-            return
-        end = run.ended(status, run.world.committed_tick + 1, reason, failure)
+        """Record that a run ends behind its last tick, unless it has ended with it."""
         lease = None if run.is_over else run.lease
+        outcome = run.outcome if status == "completed" else None
+        finish = partial(store.finish_run, status=status, error=reason, failure=failure, outcome=outcome)
         await self._database.write(
-            lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end, lease)
+            lambda connection: finish(connection, run.world.world_id, run.run_id, lease)
         )
 
     async def _earlier(self, row: RunRow | None, command_id: UUID) -> RunResult:

@@ -339,6 +339,7 @@ class _SqliteWriter:
         except asyncio.CancelledError:
             # The thread goes on: whoever cancelled must not take the connection away under it.
             await asyncio.wait([future])
+            future.exception()  # looked at, so that nothing complains that nobody did
             raise
 
     def _transaction(self, use: Mapper[T]) -> T:
