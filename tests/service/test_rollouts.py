@@ -286,6 +286,8 @@ async def test_pending_commands_go_along_if_they_are_asked_for(services):
 
 async def test_nothing_of_removed_forks_is_kept_in_memory(services):
     world_id = await a_casino(services)
-    await services.rollout_service.run(world_id, asked(4))
+    result = await services.rollout_service.run(world_id, asked(4))
     assert list(services.world_service._live) == [world_id]
-    assert {key[0] for key in services.simulation_service.pool._instances} == {world_id}
+    pool = services.simulation_service.pool._built
+    assert [pool.get(each.world_id) for each in result.episodes] == [None] * 4
+    assert pool.get(world_id) is not None

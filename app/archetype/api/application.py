@@ -15,6 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 
 import archetype
+from archetype.api.collectors import MemoryCollector, PageCollector
 from archetype.api.gate import OPEN, Caller, Door
 from archetype.api.gauges import gauges
 from archetype.api.metrics import Metrics
@@ -70,7 +71,11 @@ def create_app(
     """
     stopping = asyncio.Event()
     streams = EventStreams(stopping)
-    metrics = Metrics(gauges(container, streams))
+    collectors = [
+        MemoryCollector(container.budget),
+        PageCollector(container.simulation_service.page_counts),
+    ]
+    metrics = Metrics(gauges(container, streams), collectors)
     container.observers.add(metrics)
     if tracing is not None:
         container.observers.add(tracing)

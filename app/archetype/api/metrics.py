@@ -15,6 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from archetype.service.observing import FlushSeen, LeaseChange, Observer, TickSeen
 
@@ -28,12 +29,21 @@ _COMMANDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 class Metrics(Observer):
-    """The server's counters; `gauges` are read whenever somebody asks, as name, help and value."""
+    """The server's counters; `gauges` are read whenever somebody asks, as name, help and value.
 
-    def __init__(self, gauges: Iterable[tuple[str, str, Callable[[], float]]] = ()) -> None:
+    The `collectors` of others are asked as well.
+    """
+
+    def __init__(
+        self,
+        gauges: Iterable[tuple[str, str, Callable[[], float]]] = (),
+        collectors: Iterable[Collector] = (),
+    ) -> None:
         disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        for each in collectors:
+            registry.register(each)
         self._requests = Histogram(
             "archetype_http_request_duration_seconds",
             "Requests by method, path template and status, with their durations.",

@@ -7,8 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
@@ -29,7 +29,7 @@ def upgrade() -> None:
     for name, (kind, comment) in COLUMNS.items():
         op.add_column("runs", sa.Column(name, kind, comment=comment))
     op.execute("DROP VIEW audit_trail")
-    run("0009")
+    run("0011")
 
 
 def run(folder: str) -> None:
