@@ -144,7 +144,7 @@ async def test_an_episode_that_a_crash_cut_short_ends_where_it_would_have(servic
 
     with pytest.raises(UnavailableError):
         await services.simulation_service.run(world_id, asked(**rules), on_tick=die)
-    services.world_service.live(world_id).projection = None
+    services.world_service.forget(world_id)
     (run_id,) = await services.run_service.resume_interrupted()
     info = await services.run_service.wait(run_id)
     found = (info.ticks_completed, info.reason, info.return_value)

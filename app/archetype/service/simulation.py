@@ -15,9 +15,8 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
 from archetype.core.context import TickContext, Timers
-from archetype.core.episodes import EpisodeRules, Judged, recorded_number, spelled_number
+from archetype.core.episodes import Judged
 from archetype.core.hooks import PostTick, PreTick
-from archetype.core.state import WorldState
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
@@ -34,6 +33,7 @@ from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.budget import MemoryBudget
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.judging import Judge, recorded_return
 from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
@@ -53,7 +53,7 @@ from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
 from archetype.store.snapshots import program_document
-from archetype.store.ticks import run_facts, tick_row
+from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
@@ -89,6 +89,7 @@ class SimulationService:
         self._observer = observer or Observer()
         self._worlds = worlds
         self._states = states
+        self._judge = Judge(database, worlds, states)
         self._budget = budget
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
@@ -214,7 +215,7 @@ class SimulationService:
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
-        judged = await self._judge_start(world_id, request.episode)
+        judged = await self._judge.start(world_id, request.episode)
         started_at_s = monotonic_s()
         begun = await self._write_begun(command, request, judged=judged)
         row = begun.run
@@ -238,25 +239,8 @@ class SimulationService:
         if run.completed:
             totals = await self._database.read(lambda connection: run_totals(connection, row))
             run.rejected = totals.rejected_count
-            run.tick_returns = await self._tick_returns(row, request.episode)
+            run.tick_returns = await self._judge.tick_returns(row, request.episode)
         return run, begun.sealed
-
-    async def _judge_start(self, world_id: UUID, rules: EpisodeRules | None) -> tuple[int, Judged] | None:
-        """Judge the state that an episode begins with, or goes on from; return its tick too."""
-        world = None if rules is None else await self._worlds.peek(world_id)
-        if rules is None or world is None or world.archived_at is not None:
-            return None
-        projection = await self._states.of_live(self._worlds.live(world_id), world.committed_tick)
-        return world.committed_tick, await asyncio.to_thread(rules.judge, projection.state)
-
-    async def _tick_returns(self, row: RunRow, rules: EpisodeRules | None) -> list[float | None]:
-        """Read from the log what the ticks of an episode that was cut short counted for."""
-        if rules is None:
-            return []
-        facts = await self._database.read(
-            lambda connection: run_facts(connection, row.world_id, row.run_id, row.from_tick)
-        )
-        return [recorded_number(json.loads(fact).get("tick_return")) for fact in facts]
 
     async def _write_begun(
         self,
@@ -305,7 +289,7 @@ class SimulationService:
         computed = await self._keep_lease(run, computing)
         computed_at = phases.end("compute")
         rejections = (*inputs.rejections, *computed.rejections)
-        judged = await self._judge(run, computed.state)
+        judged = await self._judge.tick(computed.state, run.request.episode)
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections), judged)
         is_last = after.is_over or self._is_stopping
         stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
@@ -339,7 +323,7 @@ class SimulationService:
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
-            ran=recorded_report(computed.report) | _recorded_return(judged),
+            ran=recorded_report(computed.report) | recorded_return(judged),
             new_archetypes=following.new_archetypes,
             snapshots=pages.snapshots,
             run_progress=(after.completed, after.applied),
@@ -357,10 +341,6 @@ class SimulationService:
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
         return committed
-
-    async def _judge(self, run: ActiveRun, state: WorldState) -> Judged | None:
-        rules = run.request.episode
-        return None if rules is None else await asyncio.to_thread(rules.judge, state)
 
     async def _to_be_stored(
         self, world: WorldRow, before: Projection, program: Program, *, is_last: bool
@@ -541,13 +521,6 @@ class SimulationService:
 def _taken_over(world: WorldRow) -> WorldBusyError:
     msg = f"world {world.name!r} was taken over or removed while a tick was computed"
     return WorldBusyError(msg, retry_after_s=1.0)
-
-
-def _recorded_return(judged: Judged | None) -> dict[str, Any]:
-    """Say in a tick's fact what it counts for in its episode, if it does."""
-    if judged is None or judged.tick_return is None:
-        return {}
-    return {"tick_return": spelled_number(judged.tick_return)}
 
 
 def _no_run(command_id: UUID) -> TickFailedError:
