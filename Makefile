@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test simulate lint serve bench format constraints clean
+.PHONY: help demo test fuzz simulate lint serve bench format constraints clean
 
 help:
 	@echo "make demo   run the main job by itself, on SQLite"
 	@echo "make test   lint, types, layers and all tests, on SQLite and on a real PostgreSQL"
+	@echo "make fuzz   the tests that make their inputs up, for long and with others each time"
 	@echo "make simulate SEEDS=10000   servers, clients and faults under many seeds, in virtual time"
 	@echo "make serve  start the service on http://127.0.0.1:8000"
 	@echo "make bench  measure, print a table, write bench.json"
@@ -23,6 +24,12 @@ serve: $(VENV)/runtime.stamp
 
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal
+
+FUZZ_EXAMPLES ?= 500
+
+fuzz: $(VENV)/dev.stamp
+	ARCHETYPE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -n auto --dist worksteal \
+		tests/api/test_fuzz.py tests/service/test_hostile_payloads.py tests/service/test_hostile_streams.py
 
 SEEDS ?= 1000
 

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from archetype.api.metrics import Metrics
+from archetype.api.sources import FeedSource
 from archetype.api.streaming import EventStreams
 from archetype.errors import WorldBusyError
 from archetype.service.observing import FlushSeen, Observer, Observers, TickSeen
@@ -172,5 +173,5 @@ def test_the_lag_is_that_of_the_slowest_stream(is_at_end, position, lag) -> None
     assert streams.lag(position) == 0
     feed = OpenFeed()
     feed.is_at_end = is_at_end
-    streams._feeds.add(feed)
+    streams._sources.add(FeedSource(feed))
     assert streams.lag(position) == lag

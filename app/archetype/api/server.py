@@ -15,6 +15,7 @@ import uvicorn
 from archetype.api.application import create_app
 from archetype.api.gate import is_loopback_host
 from archetype.api.logging import configure_logging
+from archetype.api.sending import STALLED
 from archetype.api.tracing import tracing_from
 from archetype.core.querying import warm_daft
 from archetype.errors import InvalidInputError, UnavailableError
@@ -123,6 +124,19 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets=sockets)
         finally:
             cut.cancel()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Cut the connections of readers that were given up, about once a second."""
+        if counter % 10 == 0:
+            self._cut_given_up()
+        return await super().on_tick(counter)
+
+    def _cut_given_up(self) -> None:
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            cycle = connection.cycle
+            if cycle is not None and cycle.scope["state"].get(STALLED):
+                connection.transport.abort()
 
     def _cut_stalled(self) -> None:
         connections: list[Any] = list(self.server_state.connections)

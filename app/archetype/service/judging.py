@@ -1,4 +1,4 @@
-"""Judging an episode: the state that it begins with, each of its ticks, and those that it is behind already."""
+"""Judging an episode: the state that it begins with, each of its ticks, and those behind it."""
 
 from __future__ import annotations
 
