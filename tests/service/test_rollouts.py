@@ -259,6 +259,16 @@ async def test_a_rollout_nobody_computes_is_cleared_up_when_it_is_cancelled(serv
     assert await is_sound(services)
 
 
+async def test_rules_may_name_their_components_with_their_modules(services):
+    world_id, named = await a_casino(services), f"{Purse.__module__}.Purse"
+    rules = {"condition": {"component": named}, "returns": {"column": f"{named}.coins", "reducer": "last"}}
+    result = await services.rollout_service.run(world_id, asked(2, **rules))
+    assert result.reasons == {"condition": 2}
+    rules["condition"] |= {"field": "coins", "comparison": "<", "value": -99}
+    result = await services.rollout_service.run(world_id, asked(2, **rules))
+    assert (result.reasons, result.returns.count) == ({"max_steps": 2}, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

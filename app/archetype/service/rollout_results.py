@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -44,6 +44,12 @@ class RolloutRequest:
     run_id: UUID | None = None
     actor_id: UUID | None = None
     expected_version: int | None = None
+
+    def checked(self) -> RolloutRequest:
+        """Return it with the plain names of what its rules name; see `EpisodeRules.checked`."""
+        rules = self.asked.rules.checked()
+        names = {"terminal": rules.terminal, "condition": rules.condition, "returns": rules.returns}
+        return replace(self, asked=self.asked.model_copy(update=names))
 
 
 @dataclass(frozen=True, slots=True)

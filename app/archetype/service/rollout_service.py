@@ -21,8 +21,12 @@ class RolloutService:
         self._runs = runs
 
     async def start(self, world_id: UUID, request: RolloutRequest) -> RunInfo:
-        """Accept a rollout and return once it is durable; it goes on whatever becomes of its caller."""
-        return await self._runs.start(world_id, request)
+        """Accept a rollout and return once it is durable; it goes on whatever becomes of its caller.
+
+        Raises `InvalidInputError` where its rules name what is not loaded here, and all that
+        `RolloutRunner.accept` raises.
+        """
+        return await self._runs.start(world_id, request.checked())
 
     async def run(self, world_id: UUID, request: RolloutRequest) -> RolloutResult:
         """Accept a rollout and return what came of it once all its episodes are over.
@@ -31,7 +35,7 @@ class RolloutService:
         rollout itself could not be computed, `UnavailableError` when this process stops; a retry with the
         same command id is answered as the first time, or waits for what goes on.
         """
-        info = await self._runs.wait((await self._runs.start(world_id, request)).run_id)
+        info = await self._runs.wait((await self.start(world_id, request)).run_id)
         result = await self.find(info.run_id)
         details = {"run_id": str(result.run_id), "episodes_completed": len(result.episodes)}
         over = f"{len(result.episodes)} of {result.episodes_requested} episodes are over"

@@ -112,18 +112,16 @@ class RolloutRunner:
     async def accept(self, world_id: UUID, request: RolloutRequest) -> RunRow:
         """Accept a rollout for `run` to compute, and return its row; a retry is answered with it as it is.
 
-        Raises `InvalidInputError` where its rules name what is not loaded here, `TickNotFoundError` for a
-        tick that is not committed, and `CodeNotLoadedError` or `CodeChangedError`.
+        Raises `TickNotFoundError` for a tick that is not committed, `CodeNotLoadedError` or
+        `CodeChangedError`.
         """
         self._simulation.require_time()
-        rules = request.asked.rules.checked()
-        names = {"terminal": rules.terminal, "condition": rules.condition, "returns": rules.returns}
-        asked = request.asked.model_copy(update=names)
+        asked = request.asked
         base = await self._worlds.peek(world_id)
         if base is not None and base.archived_at is None:
             tick = asked.tick if asked.tick == -1 else self._worlds.committed(base, asked.tick)
             await self._require_code(base, tick)
-        command = rollout_command(world_id, replace(request, asked=asked))
+        command = rollout_command(world_id, request)
         rollout = NewRun(
             run_id=request.run_id or new_id(),
             command=command,
