@@ -226,7 +226,9 @@ async def test_another_service_follows_by_reading_the_row(services, database_url
             turnstile.passes.release()
             await asyncio.sleep(0)
 
-        reader = RunService(other.database, other.simulation_service, sleep=sleep)
+        reader = RunService(
+            other.database, other.simulation_service, other.run_service._rollouts, sleep=sleep
+        )
         seen = [info.ticks_completed async for info in reader.follow(started.run_id)]
     assert (seen[0], seen[-1]) == (0, 3)
     assert seen == sorted(seen)
@@ -471,7 +473,9 @@ async def test_a_watch_takes_up_at_once_and_looks_again(services):
         slept.put_nowait(seconds)
         await asyncio.Event().wait() if slept.qsize() > 2 else await asyncio.sleep(0)
 
-    watching = RunService(services.database, services.simulation_service, sleep=sleep)
+    watching = RunService(
+        services.database, services.simulation_service, services.run_service._rollouts, sleep=sleep
+    )
     heard = []
 
     async def on_tick(tick):
