@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
@@ -9,6 +10,7 @@ import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 __all__ = [
@@ -66,30 +68,54 @@ def new_secret() -> str:
 
 
 def process_identity() -> str:
-    """Name this process for good: host, process id and the process's start time in clock ticks."""
+    """Name this process for good: host, process id, its start in clock ticks, and where that id means it."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}"
+    stat = _stat(pid)
+    return f"{socket.gethostname()}:{pid}:{stat.started if stat else 0}:{_process_space()}"
 
 
 def is_alive(identity: str) -> bool:
-    """Tell whether the process of that identity may still run; only a dead one of this host is surely not."""
+    """Tell whether the process of that identity may still run; only one that is missed here surely does not.
+
+    Machines and containers may share a name, and each have a process of the same id: what another one's ids
+    mean, nobody here can tell.
+    """
     host, _, rest = identity.partition(":")
-    pid_text, _, started_text = rest.partition(":")
-    if host != socket.gethostname() or not pid_text.isdigit():
+    pid_text, _, rest = rest.partition(":")
+    started_text, _, space = rest.partition(":")
+    if host != socket.gethostname() or space != _process_space() or not pid_text.isdigit():
         return True
-    started = _started(int(pid_text))
-    if started is None:
+    stat = _stat(int(pid_text))
+    if stat is None:
         return _answers_signal(int(pid_text))
-    return str(started) == started_text
+    return str(stat.started) == started_text and not stat.is_dead
 
 
-def _started(pid: int) -> int | None:
-    """Read the start time of a process, which tells it from a later one that got the same id (Linux only)."""
+class _Stat(NamedTuple):
+    """What the system says of a process: its start tells it from a later one that got the same id."""
+
+    started: int
+    is_dead: bool
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Read a process's state (Linux only); one that is dead stays listed until its parent takes note."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return _Stat(int(fields[19]), fields[0] in {"Z", "X"})
+
+
+def _process_space() -> str:
+    """Name the boot and the namespace in which process ids mean what they do here; empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot}:{namespace}".encode()).hexdigest()[:12]
 
 
 def _answers_signal(pid: int) -> bool:

@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100, help="servers to kill on each database")
     parser.add_argument("--seed", type=int, help="by default another one each time")
     parser.add_argument("--database", choices=["sqlite", "postgres"], help="on this kind alone")
-    parser.add_argument("--postgres", metavar="URL", help="a PostgreSQL; without it one is started, with fsync")
+    parser.add_argument("--postgres", metavar="URL", help="a server; without it one is started")
     arguments = parser.parse_args()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     with databases(arguments.postgres, with_postgres=arguments.database != "sqlite") as given:

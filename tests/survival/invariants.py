@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -99,7 +100,7 @@ def _check_ticks(stored: _Stored) -> None:
         rows = by_world.get(world_id, [])
         first = 0 if world.fork_tick is None else world.fork_tick + 1
         assert [row.tick for row in rows] == list(range(first, world.committed_tick + 1))
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in pairwise(rows):
             assert after.parent_hash == before.commit_hash
 
 

@@ -193,5 +193,7 @@ async def _ended(http: httpx.AsyncClient, server: str, run_id: str) -> None:
 
 def _check_retryable(operation: Operation, response: httpx.Response) -> None:
     is_busy = response.status_code == 409 and response.json()["code"] == "world_busy"
-    assert is_busy or response.status_code in _RETRYABLE, f"{operation}: {response.status_code} {response.text}"
+    assert is_busy or response.status_code in _RETRYABLE, (
+        f"{operation}: {response.status_code} {response.text}"
+    )
     assert "Retry-After" in response.headers, f"{operation}: no Retry-After: {response.text}"

@@ -28,6 +28,7 @@ class ServerProcess:
         self._process = process
         self._said: deque[str] = deque(maxlen=40)
         self._draining: asyncio.Task[None] | None = None
+        self._is_killed = False
         self.url = ""
 
     @classmethod
@@ -66,8 +67,10 @@ class ServerProcess:
         return "".join(self._said)
 
     def kill(self) -> None:
-        """End it without a chance to do anything more."""
-        self._send(signal.SIGKILL)
+        """End it without a chance to do anything more; a second time does nothing."""
+        if not self._is_killed:
+            self._is_killed = True
+            self._send(signal.SIGKILL)
 
     def pause(self) -> None:
         """Let it stand still, with its connections open, until `wake`."""

@@ -24,6 +24,7 @@ __all__ = [
     "Status",
     "append",
     "append_parameters",
+    "database_time",
     "lock_log",
     "to_answers",
 ]
@@ -81,7 +82,14 @@ class Answer(NamedTuple):
     next_entity_id: int | None
 
 
-_LOCK = sa.text("SELECT clock_timestamp() FROM lock_log()").columns(moment=Moment)
+SILENT_HOLDER = "10s"
+"""How long PostgreSQL bears a holder of the log's lock that says nothing, while all others wait."""
+
+_LOCK = sa.text(
+    "SELECT clock_timestamp(), set_config('idle_in_transaction_session_timeout', :silence, true) "
+    "FROM lock_log()"
+).columns(moment=Moment, silence=sa.Text)
+_NOW = sa.select(sa.func.clock_timestamp(type_=Moment))
 
 
 def lock_log(connection: Connection) -> datetime:
@@ -91,8 +99,13 @@ def lock_log(connection: Connection) -> datetime:
     lock already, and has the clock of its machine.
     """
     if connection.dialect.name == "postgresql":
-        return connection.execute(_LOCK).scalar_one()
+        return connection.execute(_LOCK, {"silence": SILENT_HOLDER}).scalar_one()
     return utc_now()
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the time of the clock that leases are measured by."""
+    return connection.execute(_NOW).scalar_one() if connection.dialect.name == "postgresql" else utc_now()
 
 
 APPEND_SQL = (

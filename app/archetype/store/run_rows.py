@@ -11,8 +11,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from archetype.clock import is_alive, utc_now
+from archetype.clock import is_alive
 from archetype.errors import CorruptionError
+from archetype.store.append import database_time
 from archetype.store.log import LogRow, log_row
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
 
@@ -134,8 +135,12 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
         .order_by(runs.c.run_id)
     )
     found: list[Interrupted] = []
-    for row in connection.execute(statement):
-        if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, utc_now()):
+    rows = connection.execute(statement).all()
+    if not rows:
+        return found
+    now = database_time(connection)
+    for row in rows:
+        if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, now):
             values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}
             found.append(Interrupted(RunRow(**values), log_row(row)))
     return found
