@@ -51,12 +51,19 @@ class Client:
                 self.unanswered = None
                 done += 1
 
-    async def retry(self, servers: list[str], operations: list[Operation]) -> None:
-        """Send operations once more, as callers do who do not know what became of them."""
+    async def retry(self, servers: list[str], operations: list[Operation]) -> list[Any]:
+        """Send operations, a second time mostly, and return their answers."""
+        answers = []
         async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S) as http:
             for operation in operations:
                 answer = await self._settle(http, servers, operation, asyncio.Event())
                 assert answer is not None, f"no server answers {operation}"
+                answers.append(answer)
+        return answers
+
+    def plan_run(self, tick_count: int) -> Operation:
+        """Return an operation that starts a run of so many ticks, in the client's own world."""
+        return self._run("start", self.worlds[0], tick_count)
 
     async def _settle(
         self, http: httpx.AsyncClient, servers: list[str], operation: Operation, until: asyncio.Event
@@ -116,7 +123,7 @@ class Client:
             case "fork":
                 return self._fork(world_id)
             case _:
-                return self._run(kind, world_id)
+                return self._run(kind, world_id, self._rng.randint(1, 5))
 
     def _command(self, world_id: UUID, command: dict[str, Any]) -> Operation:
         command_id = self._id()
@@ -130,16 +137,15 @@ class Client:
         path = f"/worlds/{world_id}/commands/batch"
         return Operation("batch", world_id, path, {"commands": commands}, headers, ids)
 
-    def _run(self, kind: str, world_id: UUID) -> Operation:
+    def _run(self, kind: str, world_id: UUID, tick_count: int) -> Operation:
         command_id = self._id()
         headers = {"Idempotency-Key": str(command_id)}
         if kind == "step":
             return Operation("step", world_id, f"/worlds/{world_id}/step", {}, headers, (command_id,), 1)
         if kind == "start":
             headers["Prefer"] = "respond-async"
-        count = self._rng.randint(1, 5)
-        path, body = f"/worlds/{world_id}/run", {"num_steps": count}
-        return Operation(kind, world_id, path, body, headers, (command_id,), count)
+        path, body = f"/worlds/{world_id}/run", {"num_steps": tick_count}
+        return Operation(kind, world_id, path, body, headers, (command_id,), tick_count)
 
     def _fork(self, world_id: UUID) -> Operation:
         fork_id = self._id()
