@@ -57,9 +57,10 @@ async def write_under(fault: Fault, url: str, world_id: UUID, ids: list[UUID]) -
             writer.stdin.write(b"go\n")
             lines = [json.loads(line) async for line in writer.stdout]
             writer.stdin.close()
+        except BaseException:
+            writer.kill()
+            raise
         finally:
-            if writer.returncode is None:
-                writer.kill()
             await writer.wait()
             if tracer is not None:
                 await tracer.communicate()
