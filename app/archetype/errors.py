@@ -24,6 +24,7 @@
     ├── PermissionDeniedError      known, and not permitted; says nothing of what is there
     ├── LimitExceededError         larger than a documented limit
     ├── OverloadedError            try again later; carries retry_after_s
+    │   └── QuotaExceededError     the actor has used up what it may ask for
     ├── TickFailedError            a tick could not be computed; its inputs stay sealed
     │   ├── ProcessorError         a processor raised, or returned what cannot be believed
     │   ├── AccessViolationError   a processor touched a component that it did not declare
@@ -69,6 +70,7 @@ __all__ = [
     "PermissionDeniedError",
     "PlanError",
     "ProcessorError",
+    "QuotaExceededError",
     "RunCancelledError",
     "RunEndedError",
     "RunNotFoundError",
@@ -242,6 +244,12 @@ class OverloadedError(ArchetypeError):
     """A bounded queue is full; details: retry_after_s."""
 
     code = "overloaded"
+
+
+class QuotaExceededError(OverloadedError):
+    """An actor has used up what it may ask for; details: quota, used, allowed, retry_after_s."""
+
+    code = "quota_exceeded"
 
 
 class TickFailedError(ArchetypeError):

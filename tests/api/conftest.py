@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +14,9 @@ from litestar import Litestar
 
 from archetype.api.application import create_app
 from archetype.service.container import ServiceContainer
+
+# The helpers beside this file are no package.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MOVEMENT = "archetype.examples.movement"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-import httpx
 import pytest
+from keyed_client import keyed
 
 from archetype.api.gate import DECLARATION
 from archetype.log.command import CommandType
@@ -57,28 +57,6 @@ def requests_of(kind: str):
         )
 
 
-async def keyed(app, role, name="ann", **options):
-    """Return a client with the key of an actor of one role; an unknown one only the table takes."""
-    from archetype.store import identities as store
-
-    services = app.dependencies["services"].dependency()
-    from archetype.clock import new_id
-
-    await services.database.write(
-        lambda connection: store.add_actor(
-            connection,
-            new_id(),
-            name,
-            roles=[role] if role else [],
-            world_roles=options.pop("world_roles", {}),
-        )
-    )
-    issued = await services.identity_service.create_key(name, **options)
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
-    client.headers["Authorization"] = f"Bearer {issued.key}"
-    return client
-
-
 @pytest.mark.parametrize("role", ROLES)
 async def test_every_command_type_by_every_role(sqlite_app, lite_world, role) -> None:
     """403 where the table says so, whatever the route; anything else where it permits."""
@@ -121,7 +99,7 @@ def test_every_route_declares_its_action(sqlite_app_routes) -> None:
             is_open.add(path)
         else:
             assert all(action in ACTIONS for action in declared)
-            assert declared or path == "/me" or path.startswith("/runs/")
+            assert declared or path.startswith(("/me", "/runs/"))
     assert is_open == {"/", "/healthz", "/readyz", "/openapi.json"}
 
 
@@ -333,3 +311,37 @@ async def test_no_secret_reaches_the_log(sqlite_app, capsys) -> None:
     written = capsys.readouterr()
     assert '"status":401' in written.err
     assert secret not in written.err + written.out + "".join(texts)
+
+
+async def test_denials_and_acts_over_http(sqlite_app, lite, lite_world, problem) -> None:
+    """An admin reads them in pages; each says from where, and nobody else may look."""
+    async with await keyed(sqlite_app, "player") as client, await keyed(sqlite_app, "admin", "root") as admin:
+        for path in ("/denials", "/acts", "/worlds"):
+            problem(await client.get(path), 403, "permission_denied")
+        problem(await lite.get("/worlds"), 401, "unauthenticated")
+        problem(await lite.get("/worlds"), 401, "unauthenticated")
+        rows = (await admin.get("/denials")).json()
+        assert {(row["action"], row["reason"], row["count"], row["address"]) for row in rows} == {
+            ("read_audit", "not permitted", 2, "127.0.0.1"),
+            ("list_worlds", "not permitted", 1, "127.0.0.1"),
+            (None, "no key", 2, "127.0.0.1"),
+        }
+        await admin.post("/actors", json={"name": "new", "roles": ["viewer"], "reason": "joins"})
+        key_id = (await admin.post("/actors/new/keys", json={"reason": "asked"})).json()["key_id"]
+        await admin.delete(f"/keys/{key_id}", params={"reason": "lost"})
+        page = await admin.get("/acts", params={"limit": 2})
+        acts = page.json()
+        assert [(act["act"], act["reason"]) for act in acts] == [
+            ("create_key", "asked"),
+            ("revoke_key", "lost"),
+        ]
+        me = (await admin.get("/me")).json()
+        assert {(act["actor_id"], act["key_id"], act["address"]) for act in acts} == {
+            (me["actor_id"], me["key_id"], "127.0.0.1")
+        }
+        older = (await admin.get(page.links["next"]["url"])).json()
+        assert older[-1]["number"] == acts[0]["number"] - 1
+        newest = (await admin.get("/denials", params={"limit": 1})).json()
+        rest = (await admin.get("/denials", params={"before": newest[0]["denial_id"]})).json()
+        assert len(rest) == len(rows) - 1
+        problem(await admin.get("/denials", params={"before": "x"}), 422, "invalid_input")

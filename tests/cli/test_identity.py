@@ -1,7 +1,11 @@
 """`archetype actor`, `key` and `whoami`: on the database, and through a server that has keys."""
 
+import asyncio
+
 import pytest
 
+from archetype.errors import AuthenticationError
+from archetype.service.container import ServiceContainer
 from archetype.settings import Settings
 
 
@@ -26,6 +30,33 @@ def test_the_first_key_is_made_on_the_database(on_file, sqlite_url, command, mon
     assert on_file("key", "rotate", issued["key_id"]).code == 5
     assert on_file("actor", "disable", "root", "--reason", "over", "--yes").json["reason"] == "over"
     assert on_file("actor", "list", "-o", "csv", "--columns", "name,reason").out == "name,reason\nroot,over\n"
+
+
+def test_reasons_and_denials_are_listed(on_file, sqlite_url):
+    """On the database itself, where nobody is denied anything but by a server that was stopped since."""
+    on_file("actor", "create", "root", "--role", "admin", "--reason", "the first one")
+    key_id = on_file("key", "create", "root", "--reason", "to begin").json["key_id"]
+    key_id = on_file("key", "rotate", key_id, "--reason", "shown to others").json["key_id"]
+    on_file("key", "revoke", key_id, "--reason", "lost", "--yes")
+    on_file("gc", "--reason", "tidy", "--yes")
+    acts = on_file("audit", "list", "--outcome", "done").json
+    assert [(act["act"], act["reason"], act["address"]) for act in acts[1:]] == [
+        ("create_actor", "the first one", "local"),
+        ("create_key", "to begin", "local"),
+        ("rotate_key", "shown to others", "local"),
+        ("revoke_key", "lost", "local"),
+    ]
+
+    async def knock():
+        async with ServiceContainer(sqlite_url) as services:
+            with pytest.raises(AuthenticationError):
+                await services.gate.authenticate("nonsense", address="192.0.2.1")
+
+    asyncio.run(knock())
+    denied = on_file("audit", "list", "--columns", "reason,address,count", "-o", "csv").out
+    assert denied == "reason,address,count\nmalformed,192.0.2.1,1\n"
+    assert on_file("audit", "list", "--outcome", "odd").code == 2
+    assert on_file("db", "grant-auditor").code == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import uuid
 from pathlib import Path
 
 import asyncpg
@@ -14,9 +15,14 @@ import yaml
 
 from archetype import Component, system
 from archetype.core.config import WorldConfig
+from archetype.errors import AuthenticationError, PermissionDeniedError
+from archetype.log.command import CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from archetype.store import auditors
+from archetype.store.database import Database
+from archetype.store.schema import metadata
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,24 +77,117 @@ def test_a_script_in_the_readme_prints_what_its_comments_say(script, tmp_path):
     assert done.stdout.split() == re.findall(r"# (\[[0-9.]+\])", script), done.stderr
 
 
-@pytest.mark.parametrize("query", QUERIES)
-async def test_the_queries_of_the_cookbook_run_and_answer(services, query):
+async def audited(services):
+    """Let there be something to find for every question of an auditor."""
     together = {"group_builder": "single", "retry_policy": {"on_exhausted": "skip"}}
     info = await services.world_service.create_world(WorldConfig(name="demo", scheduler=together))
+    identities = services.identity_service
+    root = await identities.create_actor("root", roles=["admin"], reason="the first one")
+    ann = await identities.create_actor("ann", roles=["player"])
+    held = (await identities.create_key("ann")).key
+    over = await identities.create_key("root", expires_in_s=60)
+    await identities.revoke_key(over.listed.key_id, reason="lost")
+    who = await services.gate.authenticate(held, address="192.0.2.1")
+    await services.gate.require(who, CommandType.SPAWN, "demo")
+    with pytest.raises(PermissionDeniedError):
+        await services.gate.require(who, CommandType.DESTROY_WORLD, "demo")
+    for key in (None, "nonsense", held + "x", over.key):
+        with pytest.raises(AuthenticationError):
+            await services.gate.authenticate(key, address="192.0.2.66")
     spawn = CommandRequest("spawn", {"components": [{"type": "Remark"}]})
     names = ("remarks_first", "remarks_last", "remarks_nothing")
     adding = [CommandRequest("add_processor", {"processor": name}) for name in names]
-    await services.command_service.submit_batch(info.world_id, [spawn, spawn, *adding])
+    gone = CommandRequest("despawn", {"entity_id": 99}, tick=1)
+    requests = [spawn, spawn, *adding, gone]
+    await services.command_service.submit_batch(info.world_id, requests, actor_id=ann.actor_id)
     await services.simulation_service.run(info.world_id, RunRequest(steps=2))
     world = await services.world_service.find("demo")
     await services.label_service.add(world, "start", 0)
     await services.world_service.configure_world(world, {"snapshots": 1})
     odd = {"text": "\u0001\U0001f600 ' \\", "number": 2**63, "small": 5e-324}
     await services.command_service.submit(info.world_id, CommandRequest("custom", odd, tick=5))
-    found = await services.database.read(lambda connection: connection.execute(sa.text(query)).all())
-    is_check = "No row means" in query or "<>" in query or "NOT EXISTS" in query
-    expects_rows = not is_check and "'rejected'" not in query and "tick = 1" not in query
-    assert bool(found) == expects_rows
+    await services.world_service.create_world(WorldConfig(name="spare"), actor_id=root.actor_id)
+    await services.world_service.remove_world(await services.world_service.find("spare"), reason="over")
+    await services.retention_service.collect_garbage()
+    await identities.create_actor("idle", roles=["viewer"])
+    await identities.disable_actor("ann", reason="left")
+    await services.simulation_service.accept(info.world_id, RunRequest(steps=1))
+    await services.denials.flush()
+
+
+def is_check(query):
+    """Tell whether a query finds something only where something is wrong."""
+    return ("<>" in query and "parent_hash" in query) or ".position - 1" in query or ".number - 1" in query
+
+
+async def test_the_questions_of_the_cookbook_find_what_there_is(services):
+    await audited(services)
+    assert len(QUERIES) >= 20
+    for query in QUERIES:
+        found = await services.database.read(
+            lambda connection, query=query: connection.execute(sa.text(query)).all()
+        )
+        assert bool(found) != is_check(query), query
+
+
+@pytest.mark.postgres_only
+async def test_an_auditor_reads_all_of_it_but_secrets_and_changes_nothing(postgres_database_url):
+    async with ServiceContainer(postgres_database_url) as services:
+        await audited(services)
+    owner = await asyncpg.connect(postgres_database_url)
+    login = f"auditor_{uuid.uuid4().hex}"
+    try:
+        await owner.execute(f"CREATE ROLE {login} LOGIN IN ROLE archetype_auditor")
+        auditor = await asyncpg.connect(postgres_database_url, user=login)
+        try:
+            for query in QUERIES:
+                assert bool(await auditor.fetch(query)) != is_check(query), query
+            for table in metadata.tables:
+                if table != "keys":
+                    await auditor.fetch(f"SELECT * FROM {table} LIMIT 1")
+                column = next(iter(metadata.tables[table].columns)).name
+                for statement in (
+                    f"INSERT INTO {table} DEFAULT VALUES",
+                    f"UPDATE {table} SET {column} = {column}",
+                    f"DELETE FROM {table}",
+                    f"TRUNCATE {table}",
+                ):
+                    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                        await auditor.execute(statement)
+            for secret in ("SELECT digest FROM keys", "SELECT * FROM keys", "SELECT k FROM keys k"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await auditor.fetch(secret)
+        finally:
+            await auditor.close()
+        await owner.execute(f"DROP ROLE {login}")
+    finally:
+        await owner.close()
+
+
+@pytest.mark.postgres_only
+async def test_who_may_not_make_roles_is_told_so_and_stopped_by_nothing(postgres_database_url):
+    """A role may be there, or be made, by many at once; without the right to make it nothing is granted."""
+    login = f"plain_{uuid.uuid4().hex}"
+    owner = await asyncpg.connect(postgres_database_url)
+    try:
+        await owner.execute(f"CREATE ROLE {login} LOGIN")
+        plain = (
+            postgres_database_url.replace("//", f"//{login}@", 1)
+            if "@" not in postgres_database_url
+            else (postgres_database_url.replace(postgres_database_url.split("//")[1].split("@")[0], login, 1))
+        )
+        database = Database(plain)
+        missing = f"archetype_{uuid.uuid4().hex}"
+        try:
+            assert (
+                await database.write(lambda connection: auditors.grant_to_auditors(connection, missing))
+                is False
+            )
+        finally:
+            await database.close()
+        await owner.execute(f"DROP ROLE {login}")
+    finally:
+        await owner.close()
 
 
 @pytest.mark.postgres_only

@@ -168,7 +168,7 @@ async def test_the_last_use_is_written_once_a_minute(identities, services, datab
     assert (await identities.list_keys())[0].last_used_at == first
     later = first + dt.timedelta(seconds=61)
     monkeypatch.setattr(gate_module, "utc_now", lambda: later)
-    monkeypatch.setattr("archetype.store.identities._now", lambda _: later)
+    monkeypatch.setattr("archetype.store.identities.database_now", lambda _: later)
     await services.gate.authenticate(issued.key)
     assert (await identities.list_keys())[0].last_used_at == later
 

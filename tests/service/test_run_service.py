@@ -30,7 +30,7 @@ from archetype.service.container import ServiceContainer
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
-from archetype.store import append
+from archetype.store import moments
 
 DEAD = "elsewhere:1:1"
 
@@ -520,7 +520,7 @@ async def test_whether_a_lease_has_ended_is_the_databases_clock_to_say(postgres_
         )
         await services.database.write(lambda connection: connection.execute(held))
         late = datetime(2999, 1, 1, tzinfo=UTC)
-        monkeypatch.setattr(append, "utc_now", lambda: late)
+        monkeypatch.setattr(moments, "utc_now", lambda: late)
         assert await services.run_service.resume_interrupted() == []
 
 

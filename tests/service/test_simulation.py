@@ -141,7 +141,9 @@ async def test_what_cannot_be_applied_is_recorded_with_its_reason_and_not_counte
     assert "999" in reasons["update"]
     assert "'Nobody'" in reasons["remove_processor"]
     assert reasons["spawn"] is None
-    trail = await rows(services, "SELECT type, outcome, reason FROM audit_trail ORDER BY position")
+    trail = await rows(
+        services, "SELECT type, outcome, reason FROM audit_trail WHERE outcome <> 'done' ORDER BY position"
+    )
     assert [tuple(row)[:2] for row in trail] == [
         ("create_world", "applied"),
         ("spawn", "applied"),

@@ -23,7 +23,7 @@ VIEWS = {
     "executions",
     "conflicts",
 }
-APPEND_ONLY = ["events", "ticks", "programs", "archetypes"]
+APPEND_ONLY = ["events", "ticks", "programs", "archetypes", "administrative_acts", "denials"]
 
 
 def test_the_revision_that_the_code_needs_is_the_newest():
@@ -100,7 +100,7 @@ async def put_a_row_in(database, table):
         )
 
 
-@pytest.mark.parametrize("table", ["events", "programs", "archetypes"])
+@pytest.mark.parametrize("table", ["events", "programs", "archetypes", "administrative_acts"])
 @pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
 async def test_the_database_itself_refuses_to_edit_history(database, table, statement):
     await put_a_row_in(database, table)

@@ -21,6 +21,7 @@ from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
 from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
 from archetype.api.routes.ancestry import AncestryRoutes
+from archetype.api.routes.audit import AuditRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
 from archetype.api.routes.events import EventRoutes
@@ -28,6 +29,7 @@ from archetype.api.routes.identities import IdentityRoutes
 from archetype.api.routes.labels import LabelRoutes
 from archetype.api.routes.messages import MessageRoutes
 from archetype.api.routes.queries import QueryRoutes
+from archetype.api.routes.quotas import QuotaRoutes
 from archetype.api.routes.resources import ResourceRoutes
 from archetype.api.routes.runs import RunRoutes
 from archetype.api.routes.simulation import SimulationRoutes
@@ -92,6 +94,8 @@ def create_app(
             AncestryRoutes,
             EventRoutes,
             IdentityRoutes,
+            AuditRoutes,
+            QuotaRoutes,
         ],
         lifespan=[lifespan],
         guards=[door.guard],
@@ -103,6 +107,7 @@ def create_app(
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
+        after_exception=[door.note_excess],
         request_max_body_size=JSON_BYTES_MAX,
         state=State({"stopping": stopping, "streams": streams}),
         logging_config=None,

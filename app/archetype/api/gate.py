@@ -12,8 +12,9 @@ from uuid import UUID
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 
-from archetype.errors import PermissionDeniedError
+from archetype.errors import PermissionDeniedError, QuotaExceededError
 from archetype.log.permissions import Action
 from archetype.service.gate import Gate, Principal
 
@@ -25,6 +26,7 @@ OPEN: Final[Mapping[str, Any]] = {DECLARATION: "open"}
 ANYBODY_KNOWN: Final[Mapping[str, Any]] = {DECLARATION: ()}
 """The declaration of a route for whoever is authenticated, with any role or none."""
 
+_ADDRESS_CHARACTERS_MAX = 64
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -67,7 +69,8 @@ class Door:
         if declared == OPEN[DECLARATION]:
             return
         is_local = self._is_loopback and _comes_from_here(connection)
-        principal = await self._gate.authenticate(_key_of(connection), is_local=is_local)
+        address = None if connection.client is None else connection.client.host[:_ADDRESS_CHARACTERS_MAX]
+        principal = await self._gate.authenticate(_key_of(connection), is_local=is_local, address=address)
         connection.scope["state"]["principal"] = principal
         if declared is None:
             msg = "this route declares no action, so it is closed"
@@ -81,6 +84,13 @@ class Door:
             # The world that was decided on is the one that is read. The framework keeps the old mapping for
             # other requests with this path.
             connection.scope["path_params"] = {**parameters, "world": f"{decided}{at}{tick}"}
+
+    async def note_excess(self, error: Exception, scope: Scope) -> None:
+        """Record that a caller was refused for going beyond a quota; anything else passes by."""
+        principal = scope["state"].get("principal")
+        if isinstance(error, QuotaExceededError) and principal is not None:
+            world = scope["path_params"].get("world")
+            self._gate.deny(principal, error, f"beyond {error.details['quota']}", world=world)
 
     def caller(self, request: Request[Any, Any, Any]) -> Caller:
         """Return who was let in."""

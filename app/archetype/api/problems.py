@@ -91,7 +91,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     413: "Larger than a documented limit.",
     415: "The body's media type is not the one that this route reads.",
     422: "A field or value cannot be accepted; `errors` names each.",
-    429: "Too many commands wait, or too many streams are open; try again after Retry-After.",
+    429: "A quota is used up, or too many commands wait or streams are open; try again after Retry-After.",
     500: "The request failed inside the server; a tick that failed leaves nothing behind.",
     503: "The database or the server cannot answer now; try again after Retry-After.",
 }

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+ActReason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the act.")]
+
 app = typer.Typer(no_args_is_help=True, help="Bring the database's schema up to date, and look at it.")
 
 
@@ -24,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Bring the database's schema up to 
 def upgrade(
     session: Session,
     revision: Annotated[str, typer.Argument(metavar="[REV]", help="The revision to reach.")] = "head",
+    reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Bring the schema forward; a SQLite file that is not there is made."""
@@ -31,7 +34,7 @@ def upgrade(
     async def use(database: Database) -> dict[str, Any]:
         from archetype.store.migrate import upgrade as forward
 
-        await forward(database, revision)
+        await forward(database, revision, reason=reason)
         return await _status(database)
 
     session.output.record(on_database(database_url, use))
@@ -43,6 +46,7 @@ def downgrade(
     session: Session,
     revision: Annotated[str, typer.Argument(metavar="REV", help="The revision to go back to; base is none.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be.")] = False,
+    reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Take the schema back: what later revisions stored is lost."""
@@ -55,7 +59,7 @@ def downgrade(
         from archetype.store.migrate import downgrade as back
 
         require_file(database)
-        await back(database, revision)
+        await back(database, revision, reason=reason)
         return await _status(database)
 
     session.output.record(on_database(database_url, use))
@@ -82,6 +86,29 @@ def check(session: Session, database_url: DatabaseOption = None) -> None:
             msg = f"{database.name} is not as this release expects, in {len(found)} places: {found[0]}"
             raise SchemaOutdatedError(msg, differences=found)
         return await _status(database)
+
+    session.output.record(on_database(database_url, use))
+
+
+@app.command(
+    "grant-auditor",
+    epilog="Example: archetype db grant-auditor --database-url postgresql://admin@localhost/worlds",
+)
+@with_session
+def grant_auditor(session: Session, database_url: DatabaseOption = None) -> None:
+    """Let the role archetype_auditor read everything but digests of keys; an upgrade does so too."""
+
+    async def use(database: Database) -> dict[str, Any]:
+        from archetype.store.auditors import AUDITOR, grant_to_auditors
+
+        await database.require_schema()
+        if database.is_sqlite:
+            msg = "SQLite has no roles: give auditors a copy of the file, or let them only read it"
+            raise InvalidInputError(msg)
+        if not await database.write(grant_to_auditors):
+            msg = f"you may not make roles: let one who may run CREATE ROLE {AUDITOR} NOLOGIN, and try again"
+            raise InvalidInputError(msg)
+        return {"role": AUDITOR, "database": database.name}
 
     session.output.record(on_database(database_url, use))
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["actors", "keys", "register"]
 
+ActReason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the act.")]
+
 actors = typer.Typer(no_args_is_help=True, help="Make, list and disable actors: who may ask for what.")
 keys = typer.Typer(no_args_is_help=True, help="Make, list, replace and revoke the API keys of actors.")
 
@@ -57,20 +59,23 @@ def create_actor(
         list[str] | None,
         typer.Option("--world-role", metavar="WORLD=ROLE", help="A role in one world alone; repeat it."),
     ] = None,
+    reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Make an actor; it can ask for nothing until it has a key."""
     roles, world_roles = role or [], _by_world(world_role or [])
 
     async def use(identities: IdentityService) -> dict[str, Any]:
-        return asdict(await identities.create_actor(name, roles=roles, world_roles=world_roles))
+        return asdict(
+            await identities.create_actor(name, roles=roles, world_roles=world_roles, reason=reason)
+        )
 
     session.output.record(
         _through(
             session,
             database_url,
             use,
-            lambda: session.client.create_actor(name, roles=roles, world_roles=world_roles),
+            lambda: session.client.create_actor(name, roles=roles, world_roles=world_roles, reason=reason),
         )
     )
 
@@ -92,7 +97,7 @@ def list_actors(session: Session, database_url: DatabaseOption = None) -> None:
 def disable_actor(
     session: Session,
     name: ActorArgument,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the actor.")] = None,
+    reason: ActReason = None,
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
@@ -119,19 +124,20 @@ def create_key(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="TIME", help="How long it holds, as 12h or 30d.")
     ] = None,
+    reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Give an actor an API key. It is shown this once: keep it now."""
     life_s = None if expires is None else seconds(expires, "--expires")
 
     async def use(identities: IdentityService) -> dict[str, Any]:
-        return _issued(await identities.create_key(name, worlds=world, expires_in_s=life_s))
+        return _issued(await identities.create_key(name, worlds=world, expires_in_s=life_s, reason=reason))
 
     made = _through(
         session,
         database_url,
         use,
-        lambda: session.client.create_key(name, worlds=world, expires_in_s=life_s),
+        lambda: session.client.create_key(name, worlds=world, expires_in_s=life_s, reason=reason),
     )
     session.output.record(made)
     session.note("keep the key now: it is never shown again")
@@ -156,15 +162,21 @@ def list_keys(
 @keys.command("revoke", epilog="Example: archetype key revoke 1f0a5c7d9e2b4c68")
 @with_session
 def revoke_key(
-    session: Session, key_id: KeyArgument, yes: YesOption = False, database_url: DatabaseOption = None
+    session: Session,
+    key_id: KeyArgument,
+    reason: ActReason = None,
+    yes: YesOption = False,
+    database_url: DatabaseOption = None,
 ) -> None:
     """End a key, everywhere within two seconds."""
     confirmed(f"Revoke key {key_id}?", is_sure=yes)
 
     async def use(identities: IdentityService) -> dict[str, Any]:
-        return asdict(await identities.revoke_key(key_id))
+        return asdict(await identities.revoke_key(key_id, reason=reason))
 
-    session.output.record(_through(session, database_url, use, lambda: session.client.revoke_key(key_id)))
+    session.output.record(
+        _through(session, database_url, use, lambda: session.client.revoke_key(key_id, reason=reason))
+    )
 
 
 @keys.command("rotate", epilog="Example: archetype key rotate 1f0a5c7d9e2b4c68 --grace 1h")
@@ -176,15 +188,18 @@ def rotate_key(
         str,
         typer.Option("--grace", metavar="TIME", help="How long the old one holds on, as 1h; by default 0s."),
     ] = "0s",
+    reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
     """Replace a key by another of the same actor, for the same worlds and as long. It is shown this once."""
     grace_s = seconds(grace, "--grace")
 
     async def use(identities: IdentityService) -> dict[str, Any]:
-        return _issued(await identities.rotate_key(key_id, grace_s=grace_s))
+        return _issued(await identities.rotate_key(key_id, grace_s=grace_s, reason=reason))
 
-    made = _through(session, database_url, use, lambda: session.client.rotate_key(key_id, grace_s=grace_s))
+    made = _through(
+        session, database_url, use, lambda: session.client.rotate_key(key_id, grace_s=grace_s, reason=reason)
+    )
     session.output.record(made)
     session.note("keep the key now: it is never shown again")
 

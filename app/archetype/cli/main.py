@@ -11,6 +11,7 @@ import typer
 
 from archetype.cli import (
     ancestry,
+    audit,
     catalog,
     command,
     db,
@@ -20,6 +21,7 @@ from archetype.cli import (
     label,
     message,
     query,
+    quota,
     replay,
     resource,
     retention,
@@ -91,7 +93,9 @@ sql.register(app)
 verify.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
+app.add_typer(quota.quotas, name="quota")
 identity.register(app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 
 

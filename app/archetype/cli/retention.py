@@ -11,6 +11,7 @@ from archetype.cli.arguments import WorldArgument, YesOption
 from archetype.cli.database import DatabaseOption, ModuleOption, on_services
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, confirmed, with_session
+from archetype.log.command import CommandType
 
 if TYPE_CHECKING:
     from archetype.service.container import ServiceContainer
@@ -60,6 +61,9 @@ def thin(
     confirmed("Drop them?", is_sure=yes or not planned.ticks)
 
     async def act(services: ServiceContainer) -> ThinResult:
+        from archetype.service.gate import LOCAL
+
+        await services.gate.require(LOCAL, CommandType.THIN_WORLD, world)
         found = await services.world_service.find(world)
         first, last = (planned.ticks[0], planned.ticks[-1]) if planned.ticks else (0, 0)
         with progress_bar(f"replaying {planned.name}", last - first + 1) as show:
@@ -99,6 +103,7 @@ def _sentence(planned: ThinPlan) -> str:
 def gc(
     session: Session,
     dry_run: DryRunOption = False,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the act.")] = None,
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
@@ -109,12 +114,12 @@ def gc(
         return
     typer.echo(f"{found.page_count} pages, {found.size_bytes:,} bytes, are referred to by nothing", err=True)
     confirmed("Remove them?", is_sure=yes)
-    session.output.record(asdict(on_services(database_url, None, _collect)))
+
+    async def collect(services: ServiceContainer) -> PageUse:
+        return await services.retention_service.collect_garbage(reason=reason)
+
+    session.output.record(asdict(on_services(database_url, None, collect)))
 
 
 async def _garbage(services: ServiceContainer) -> PageUse:
     return await services.retention_service.garbage()
-
-
-async def _collect(services: ServiceContainer) -> PageUse:
-    return await services.retention_service.collect_garbage()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
+    "Act",
     "Actor",
     "BulkReceipt",
     "CommandEntry",
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "Pending",
     "ProcessorType",
+    "Quota",
     "Receipt",
     "Resource",
     "RunInfo",
@@ -347,6 +349,53 @@ class Key(TypedDict):
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None
+
+
+class Denial(TypedDict):
+    """Denials that were one like the other within a minute; `count` is how many."""
+
+    denial_id: str
+    code: str
+    reason: str
+    actor_id: str | None
+    key_id: str | None
+    address: str | None
+    action: str | None
+    world: str | None
+    count: int
+    first_at: str
+    last_at: str
+
+
+class Act(TypedDict):
+    """What an administrator did beside commands, to what, from where and why."""
+
+    number: int
+    act: str
+    actor_id: str | None
+    key_id: str | None
+    address: str | None
+    detail: dict[str, Any]
+    reason: str | None
+    recorded_at: str
+    hash: str
+
+
+class Quota(TypedDict):
+    """What an actor may ask for, None without a limit, and what they used up on a UTC day."""
+
+    actor_id: str | None
+    actor: str
+    commands_per_tick: int | None
+    tokens_per_day: int | None
+    is_default: bool
+    day: str
+    commands_used: int
+    tokens_used: int
+    tokens_left: int | None
+    resets_at: str
+    changed_at: str | None
+    reason: str | None
 
 
 class IssuedKey(Key):

@@ -24,10 +24,12 @@ class IdentityCalls(Calls):
         *,
         roles: Sequence[str] = (),
         world_roles: Mapping[str, Sequence[str]] | None = None,
+        reason: str | None = None,
     ) -> answers.Actor:
         """Make an actor; `world_roles` are by a world's name or id, and hold in that world alone."""
         given = {world: list(each) for world, each in (world_roles or {}).items()}
-        return self._change("POST", "/actors", {"name": name, "roles": list(roles), "world_roles": given})
+        body = {"name": name, "roles": list(roles), "world_roles": given} | present(reason=reason)
+        return self._change("POST", "/actors", body)
 
     def actors(self) -> list[answers.Actor]:
         """Return all actors in the order of their making."""
@@ -38,27 +40,55 @@ class IdentityCalls(Calls):
         return self._change("POST", f"/actors/{_part(name)}/disable", present(reason=reason))
 
     def create_key(
-        self, name: str, *, worlds: Sequence[str] | None = None, expires_in_s: int | None = None
+        self,
+        name: str,
+        *,
+        worlds: Sequence[str] | None = None,
+        expires_in_s: int | None = None,
+        reason: str | None = None,
     ) -> answers.IssuedKey:
         """Give an actor a key, which this answer alone shows; `worlds` are the only ones it is good for.
 
         Where the answer is lost on its way, the call is repeated: then an unused key stays in the list.
         """
         named = None if worlds is None else list(worlds)
-        body = present(worlds=named, expires_in_s=expires_in_s)
+        body = present(worlds=named, expires_in_s=expires_in_s, reason=reason)
         return self._change("POST", f"/actors/{_part(name)}/keys", body)
 
     def keys(self, actor: str | None = None) -> list[answers.Key]:
         """Return all keys, or those of an actor, in the order of their making."""
         return self._read("/keys", actor=actor)
 
-    def revoke_key(self, key_id: str) -> answers.Key:
+    def revoke_key(self, key_id: str, *, reason: str | None = None) -> answers.Key:
         """End a key."""
-        return self._change("DELETE", f"/keys/{_part(key_id)}")
+        return self._change("DELETE", f"/keys/{_part(key_id)}", params=present(reason=reason))
 
-    def rotate_key(self, key_id: str, *, grace_s: int = 0) -> answers.IssuedKey:
+    def rotate_key(self, key_id: str, *, grace_s: int = 0, reason: str | None = None) -> answers.IssuedKey:
         """Replace a key by another one; the old one holds for `grace_s` seconds more."""
-        return self._change("POST", f"/keys/{_part(key_id)}/rotate", {"grace_s": grace_s})
+        body = {"grace_s": grace_s} | present(reason=reason)
+        return self._change("POST", f"/keys/{_part(key_id)}/rotate", body)
+
+    def denials(self, *, limit: int = 100, before: str | None = None) -> list[answers.Denial]:
+        """Return the newest denials, older than the one of an id if it is given, the newest last."""
+        return self._read("/denials", limit=limit, before=before)
+
+    def acts(self, *, limit: int = 100, before: int | None = None) -> list[answers.Act]:
+        """Return the newest administrative acts, below a number if it is given, the newest last."""
+        return self._read("/acts", limit=limit, before=before)
+
+    def quota(self, name: str | None = None) -> answers.Quota:
+        """Return what an actor may ask for and has used up; without a name that of this client's own."""
+        return self._read("/me/quota" if name is None else f"/actors/{_part(name)}/quota")
+
+    def quotas(self) -> list[answers.Quota]:
+        """Return the quotas of all actors in the order of their making."""
+        return self._read("/quotas")
+
+    def set_quota(
+        self, name: str, change: Mapping[str, int | None], *, reason: str | None = None
+    ) -> answers.Quota:
+        """Set `commands_per_tick`, `tokens_per_day` or both, None without a limit; the other stays."""
+        return self._change("PATCH", f"/actors/{_part(name)}/quota", {**change, **present(reason=reason)})
 
 
 def _part(name: str) -> str:

@@ -199,7 +199,8 @@ def look_back_and_fork(shell: Shell, earth: int) -> None:
     shell.show("world", "tree")
     shell.show("world", "diff", "solar", "half-sun", "--limit", "3")
     _heading("Who did what, and what became of it: plain SQL")
-    audit = "SELECT position, world, type, tick, outcome FROM audit_trail ORDER BY position"
+    of_log = "WHERE position IS NOT NULL ORDER BY position"
+    audit = f"SELECT position, world, type, tick, outcome FROM audit_trail {of_log}"
     shell.show("sql", audit)
     _expect("types in the log", [row["type"] for row in shell.ask("sql", audit)], [
         "create_world", "spawn", "add_processor", "run", "add_label", "fork_world", "update", "run",

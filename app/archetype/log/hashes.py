@@ -16,6 +16,7 @@ __all__ = [
     "GENESIS",
     "ArchetypeDigest",
     "HashedEvent",
+    "act_hash",
     "code_hash",
     "commit_hash",
     "event_digest",
@@ -91,6 +92,39 @@ def event_digest(  # noqa: PLR0917  the order is the form's, and `event_hash` pa
         f"{iso_utc(recorded_at)}\n{batch_digest}\n{payload}"
     )
     return hashlib.sha256(text.encode()).digest()
+
+
+def act_hash(
+    parent: bytes,
+    *,
+    number: int,
+    act: str,
+    actor_id: UUID | None,
+    key_id: str | None,
+    address: str | None,
+    detail: str,
+    reason: str | None,
+    recorded_at: datetime,
+) -> bytes:
+    """Hash an administrative act, which fixes all that were recorded before it; the first has `GENESIS`.
+
+    The preimage is the canonical JSON of `["act:1", parent in hex, number, act, actor_id, key_id, address,
+    detail, reason, recorded_at]`; what is absent is null.
+    """
+    actor = None if actor_id is None else str(actor_id)
+    fields = [
+        "act:1",
+        parent.hex(),
+        number,
+        act,
+        actor,
+        key_id,
+        address,
+        detail,
+        reason,
+        iso_utc(recorded_at),
+    ]
+    return hashlib.sha256(canonical_json(fields).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Access(StrEnum):
     READ_LOG = "read_log"
     FOLLOW_LOG = "follow_log"
     READ_CATALOG = "read_catalog"
+    READ_AUDIT = "read_audit"
     READ_METRICS = "read_metrics"
     REPLAY_WORLD = "replay_world"
     LIST_WORLDS = "list_worlds"

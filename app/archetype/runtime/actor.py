@@ -26,4 +26,4 @@ class ActorCtx(BaseModel):
 
 def principal_of(actor: ActorCtx | None) -> Principal:
     """Return who the gate takes an actor for; a script without one has its database in its own hands."""
-    return LOCAL if actor is None else Principal(actor.id, str(actor.id), actor.roles)
+    return LOCAL if actor is None else Principal(actor.id, str(actor.id), actor.roles, address="local")

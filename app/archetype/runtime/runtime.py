@@ -100,10 +100,15 @@ class ArchetypeRuntime:
         services = await self._permitted(Access.VERIFY)
         return await verify(services.database, world, expect=expect)
 
-    async def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
-        """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them."""
+    async def collect_garbage(self, *, dry_run: bool = False, reason: str | None = None) -> PageUse:
+        """Remove the pages of all worlds that no snapshot refers to, or with `dry_run` only count them.
+
+        What is removed, by whom and why, is recorded as an administrative act.
+        """
         retention = (await self._permitted(Access.COLLECT_GARBAGE)).retention_service
-        return await (retention.garbage() if dry_run else retention.collect_garbage())
+        if dry_run:
+            return await retention.garbage()
+        return await retention.collect_garbage(by=principal_of(self._actor), reason=reason)
 
     async def resume_runs(self) -> list[RunHandle]:
         """Take up the runs that a crash or a stop cut short, of all worlds, and return handles on them.

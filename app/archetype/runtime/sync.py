@@ -40,9 +40,9 @@ class SyncArchetypeRuntime:
         """Check all that is stored, or a world; see `ArchetypeRuntime.verify`."""
         return self._runner.run(self._runtime.verify(world, expect=expect))
 
-    def collect_garbage(self, *, dry_run: bool = False) -> PageUse:
+    def collect_garbage(self, *, dry_run: bool = False, reason: str | None = None) -> PageUse:
         """Remove the pages that no snapshot refers to, or count them."""
-        return self._runner.run(self._runtime.collect_garbage(dry_run=dry_run))
+        return self._runner.run(self._runtime.collect_garbage(dry_run=dry_run, reason=reason))
 
     def resume_runs(self) -> list[SyncRunHandle]:
         """Take up the runs that were cut short; see `ArchetypeRuntime.resume_runs`."""

@@ -23,6 +23,7 @@ from archetype.errors import (
 from archetype.log import payloads
 from archetype.log.canonical import canonical_json
 from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
+from archetype.log.costs import cost_of
 from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
 from archetype.service.resource_records import ResourceRecord
 from archetype.store.append import NewCommand
@@ -51,12 +52,13 @@ class CommandRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Normal:
-    """A payload in normal form, and the entity ids that the command needs."""
+    """A payload in normal form, the entity ids that the command needs, and the rows that it pays for."""
 
     payload: Mapping[str, Any]
     entity_count: int = 0
     entity_id: int | None = None
     batch: bytes | None = None
+    row_count: int = 1
 
 
 def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> NewCommand:
@@ -86,6 +88,7 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
         batch=normal.batch,
         entity_count=normal.entity_count,
         entity_id=normal.entity_id,
+        cost=0 if actor_id is None else cost_of(kind, normal.row_count),
     )
 
 
@@ -269,4 +272,9 @@ def _bulk(kind: CommandType, batch: bytes) -> _Normal:
     is_spawn = kind is CommandType.SPAWN
     checked = check_spawn_batch(table) if is_spawn else check_update_batch(table)
     payload = {"row_count": checked.num_rows, "columns": checked.column_names}
-    return _Normal(payload, entity_count=checked.num_rows if is_spawn else 0, batch=encode_batch(checked))
+    return _Normal(
+        payload,
+        row_count=checked.num_rows,
+        entity_count=checked.num_rows if is_spawn else 0,
+        batch=encode_batch(checked),
+    )

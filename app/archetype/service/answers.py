@@ -11,6 +11,7 @@ from archetype.errors import (
     WorldNotFoundError,
 )
 from archetype.store.append import Answer, NewCommand, Status
+from archetype.store.usage import Excess, exceeded
 
 __all__ = ["refusal"]
 
@@ -44,6 +45,11 @@ def refusal(command: NewCommand, answer: Answer, expected_version: int | None = 
             return VersionConflictError(
                 msg, expected_version=expected_version, actual_version=answer.head_version
             )
+        case Status.TICK_QUOTA | Status.TOKEN_BUDGET:
+            is_tick = answer.status is Status.TICK_QUOTA
+            quota = "commands_per_tick" if is_tick else "tokens_per_day"
+            excess = Excess(quota, answer.used or 0, answer.allowed or 0)
+            return exceeded(excess, actor_id=command.actor_id)
         case _:
             msg = "another command of the same batch was refused, so none was accepted"
             return StateConflictError(msg)

@@ -11,8 +11,10 @@ from archetype.core.querying import configure_daft
 from archetype.errors import InvalidInputError
 from archetype.service.ancestry import AncestryService
 from archetype.service.appender import Appender
+from archetype.service.audit import AuditService
 from archetype.service.cache import page_cache
 from archetype.service.commands import CommandService
+from archetype.service.denials import Denials
 from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
 from archetype.service.executions import ExecutionService
@@ -21,8 +23,10 @@ from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
+from archetype.service.origins import Origins
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
+from archetype.service.quotas import QuotaService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
 from archetype.service.run_service import RunService
@@ -41,11 +45,15 @@ class ServiceContainer:
     """All services over one database; `open` it before use, or use it as an async context manager."""
 
     def __init__(self, database_url: str | None = None) -> None:
-        self.database = Database(database_url or Settings.from_environment().database_url)
+        settings = Settings.from_environment()
+        self.database = Database(database_url or settings.database_url)
         self.appender = Appender(self.database)
         self.world_service = WorldService(self.database)
-        self.gate = Gate(self.database)
+        self.denials = Denials(self.database, rows_max=settings.denials_max)
+        self.gate = Gate(self.database, self.denials, Origins(self.database))
+        self.audit_service = AuditService(self.database, self.denials)
         self.identity_service = IdentityService(self.database, self.world_service, self.gate)
+        self.quota_service = QuotaService(self.database)
         self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
@@ -91,6 +99,7 @@ class ServiceContainer:
         await self.run_service.close()
         await self.watch.close()
         await self.appender.close()
+        await self.denials.close()
         await self.database.close()
 
     async def __aenter__(self) -> Self:

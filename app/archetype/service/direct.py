@@ -9,6 +9,7 @@ from uuid import UUID
 from archetype.clock import new_id
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
+from archetype.log.costs import cost_of
 from archetype.service.answers import refusal
 from archetype.store.append import Answer, NewCommand
 from archetype.store.database import Database, Mapper
@@ -32,6 +33,7 @@ def direct_command(
         type=kind.value,
         payload=canonical_json(payload),
         actor_id=actor_id,
+        cost=0 if actor_id is None else cost_of(kind),
     )
 
 

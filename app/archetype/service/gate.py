@@ -7,18 +7,23 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from archetype.clock import monotonic_s, utc_now
-from archetype.errors import AuthenticationError, PermissionDeniedError, UnavailableError
+from archetype.errors import ArchetypeError, AuthenticationError, PermissionDeniedError, UnavailableError
+from archetype.log.command import CommandType
 from archetype.log.payloads import is_world_name
 from archetype.log.permissions import Access, Action, Role, is_permitted
+from archetype.service.denials import Denials
+from archetype.service.origins import Origins
 from archetype.service.worlds import as_uuid
 from archetype.store import identities as store
+from archetype.store.acts import Acting
 from archetype.store.database import Database
+from archetype.store.denials import Origin
 
 __all__ = ["CACHE_S", "KEY_PREFIX", "LOCAL", "Gate", "Principal", "digest_of", "spelled_key"]
 
@@ -30,6 +35,8 @@ _TOUCH_S = 60.0
 _NO_DIGEST = bytes(32)
 _ANYWHERE: frozenset[Action] = frozenset({Access.READ_CATALOG, Access.READ_METRICS})
 """What concerns no world: whoever may do it in one of them may do it."""
+_COMMANDS: frozenset[Action] = frozenset(CommandType)
+"""What ends in the log, which names an actor, but not from where it asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,8 @@ class Principal:
     """Who asks, as it is proven: `roles` hold in every world, `world_roles` in one each.
 
     `worlds` are the only ones that the key is good for; None is all. Without an `actor_id` it is who has the
-    database in their own hands: a script, or the one user of a server that has no keys yet.
+    database in their own hands: a script, or the one user of a server that has no keys yet. `address` is from
+    where: a peer's address, or `local` for whoever opened the database.
     """
 
     actor_id: UUID | None
@@ -46,6 +54,11 @@ class Principal:
     world_roles: Mapping[UUID, frozenset[str]] = field(default_factory=dict[UUID, frozenset[str]])
     worlds: frozenset[UUID] | None = None
     key_id: str | None = None
+    address: str | None = None
+
+    def acting(self, reason: str | None = None) -> Acting:
+        """Return who does something, and why, for the record of it."""
+        return Acting(self.actor_id, self.key_id, self.address, reason)
 
     def worlds_for(self, action: Action) -> frozenset[UUID] | None:
         """Return the worlds in which this one may do something; None is in all, and outside of any."""
@@ -55,7 +68,7 @@ class Principal:
         return some if self.worlds is None else some & self.worlds
 
 
-LOCAL = Principal(None, "local", frozenset({Role.ADMIN}))
+LOCAL = Principal(None, "local", frozenset({Role.ADMIN}), address="local")
 """The single user of a database that has no keys, and every script without an actor."""
 
 
@@ -68,26 +81,34 @@ class _Known(NamedTuple):
 class Gate:
     """Authenticates callers and authorises what they ask; a denial is made before anything is looked up.
 
-    One place for all: what limits how much an actor may ask for, and what records denials, belongs into
-    `require`.
+    One place for all: what limits how much an actor may ask for belongs into `require`; who refuses something
+    elsewhere tells `denials` so. Without `denials` and `origins` nothing is recorded.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, denials: Denials | None = None, origins: Origins | None = None
+    ) -> None:
         self._database = database
+        self.denials = denials
+        self._origins = origins
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._has_keys = False
         self._asked_at_s = -CACHE_S
 
-    async def authenticate(self, key: str | None, *, is_local: bool = False) -> Principal:
+    async def authenticate(
+        self, key: str | None, *, is_local: bool = False, address: str | None = None
+    ) -> Principal:
         """Return who holds an API key; without one `LOCAL`, if the caller `is_local` and no key was made.
 
         A key that was looked up is believed for two seconds, so that requests cost no query each. Raises
-        `AuthenticationError`, which says the same of an unknown key and of a wrong secret.
+        `AuthenticationError`, which says the same of an unknown key and of a wrong secret; `address` is where
+        it came from.
         """
         if key is None:
             if is_local and not await self.has_keys():
-                return LOCAL
+                return LOCAL if address is None else replace(LOCAL, address=address)
             msg = "an API key is needed: send it as `Authorization: Bearer`, or set ARCHETYPE_API_KEY"
+            self._deny_key("no key", address)
             raise AuthenticationError(msg)
         key_id, secret = _parsed(key)
         known = await self._look_up(key_id)
@@ -95,12 +116,25 @@ class Gate:
         is_genuine = hmac.compare_digest(digest_of(secret), digest)
         if known is None or not is_genuine:
             msg = "the API key is not valid: it is unknown, or mistyped"
+            # An id that no key has is anybody's invention: kept, each guess would be a row.
+            reason = "malformed" if not key_id else "unknown key" if known is None else "wrong secret"
+            self._deny_key(reason, address, None if known is None else known.key.key_id)
             raise AuthenticationError(msg)
-        _check_holds(known.key)
-        await self._touch(known)
         actor = known.key.actor
+        over = _over(known.key)
+        if over is not None:
+            self._deny_key(over.reason, address, known.key.key_id, actor.actor_id)
+            msg = f"{over.what}; ask an administrator for another key"
+            raise AuthenticationError(msg, key_id=known.key.key_id)
+        await self._touch(known)
         return Principal(
-            actor.actor_id, actor.name, actor.roles, actor.world_roles, known.key.worlds, known.key.key_id
+            actor.actor_id,
+            actor.name,
+            actor.roles,
+            actor.world_roles,
+            known.key.worlds,
+            known.key.key_id,
+            address,
         )
 
     async def require(
@@ -112,6 +146,62 @@ class Gate:
         everywhere by the id that was decided on. Raises `PermissionDeniedError`, which is the same for a
         world that is not there and for one that is not permitted.
         """
+        return await self.require_any(principal, (action,), world)
+
+    async def require_any(
+        self, principal: Principal, actions: Collection[Action], world: str | UUID | None = None
+    ) -> str | UUID | None:
+        """Let pass who may do at least one of some actions; which one is asked for is decided later."""
+        refusal: PermissionDeniedError | None = None
+        for action in actions:
+            try:
+                decided = await self._decide(principal, action, world)
+            except PermissionDeniedError as error:
+                refusal = refusal or error
+                continue
+            if self._origins is not None and principal.address is not None and action in _COMMANDS:
+                origin = Origin(principal.actor_id, principal.key_id, principal.address)
+                await self._origins.note(origin)
+            return decided
+        refusal = refusal or PermissionDeniedError("nothing is permitted here")
+        self.deny(principal, refusal, "not permitted", action=next(iter(actions), None), world=world)
+        raise refusal
+
+    def deny(
+        self,
+        principal: Principal,
+        error: ArchetypeError,
+        reason: str,
+        *,
+        action: str | None = None,
+        world: str | UUID | None = None,
+    ) -> None:
+        """Record that something is refused to a principal; raising the error stays with the caller.
+
+        `reason` is a few fixed words, the same each time, with nothing of what the caller sent.
+        """
+        if self.denials is not None:
+            self.denials.record(
+                error.code,
+                reason,
+                actor_id=principal.actor_id,
+                key_id=principal.key_id,
+                address=principal.address,
+                action=action,
+                world=world,
+            )
+
+    def _deny_key(
+        self, reason: str, address: str | None, key_id: str | None = None, actor_id: UUID | None = None
+    ) -> None:
+        if self.denials is not None:
+            self.denials.record(
+                AuthenticationError.code, reason, actor_id=actor_id, key_id=key_id, address=address
+            )
+
+    async def _decide(
+        self, principal: Principal, action: Action, world: str | UUID | None
+    ) -> str | UUID | None:
         permitted = principal.worlds_for(action)
         if permitted is None or (world is None and action in _ANYWHERE and permitted):
             return world
@@ -121,18 +211,6 @@ class Gate:
             msg = f"actor {principal.name!r} may not {action}{where}; `archetype whoami` says what it may"
             raise PermissionDeniedError(msg, action=action.value)
         return world_id
-
-    async def require_any(
-        self, principal: Principal, actions: Collection[Action], world: str | UUID | None = None
-    ) -> str | UUID | None:
-        """Let pass who may do at least one of some actions; which one is asked for is decided later."""
-        refusal: PermissionDeniedError | None = None
-        for action in actions:
-            try:
-                return await self.require(principal, action, world)
-            except PermissionDeniedError as error:
-                refusal = refusal or error
-        raise refusal or PermissionDeniedError("nothing is permitted here")
 
     async def has_keys(self) -> bool:
         """Tell whether any key was ever made, as of two seconds ago at most."""
@@ -213,15 +291,17 @@ def _parsed(key: str) -> tuple[str, str]:
     return (key_id, secret) if prefix == KEY_PREFIX and key_id.isascii() and key_id.isalnum() else ("", key)
 
 
-def _check_holds(key: store.KeyRow) -> None:
-    """Refuse a key whose time is over; whoever hears why has shown its secret."""
-    what = None
+class _Over(NamedTuple):
+    reason: str
+    what: str
+
+
+def _over(key: store.KeyRow) -> _Over | None:
+    """Return why a key does not hold any more; whoever hears of it has shown its secret."""
     if key.actor.disabled_at is not None:
-        what = f"actor {key.actor.name!r} is disabled"
-    elif key.revoked_at is not None:
-        what = f"key {key.key_id} is revoked"
-    elif key.expires_at is not None and key.expires_at <= utc_now():
-        what = f"key {key.key_id} has expired"
-    if what is not None:
-        msg = f"{what}; ask an administrator for another key"
-        raise AuthenticationError(msg, key_id=key.key_id)
+        return _Over("disabled actor", f"actor {key.actor.name!r} is disabled")
+    if key.revoked_at is not None:
+        return _Over("revoked key", f"key {key.key_id} is revoked")
+    if key.expires_at is not None and key.expires_at <= utc_now():
+        return _Over("expired key", f"key {key.key_id} has expired")
+    return None

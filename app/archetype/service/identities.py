@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from archetype.clock import new_id, new_key_id, new_secret, utc_now
 from archetype.errors import FieldFault, InvalidInputError, StateConflictError
 from archetype.log.permissions import Role
-from archetype.service.gate import Gate, digest_of, spelled_key
+from archetype.service.gate import LOCAL, Gate, Principal, digest_of, spelled_key
 from archetype.service.worlds import WorldService
 from archetype.store import identities as store
 from archetype.store.database import Database
@@ -62,7 +62,10 @@ class IssuedKey:
 
 
 class IdentityService:
-    """Actors and keys. Whoever calls it has passed the gate, or holds the database itself."""
+    """Actors and keys. Whoever calls it has passed the gate, or holds the database itself.
+
+    Each change records in its own transaction who it is `by`, from where and why.
+    """
 
     def __init__(self, database: Database, worlds: WorldService, gate: Gate) -> None:
         self._database = database
@@ -76,6 +79,8 @@ class IdentityService:
         roles: Collection[str] = (),
         world_roles: Mapping[str, Collection[str]] | None = None,
         actor_id: UUID | None = None,
+        by: Principal = LOCAL,
+        reason: str | None = None,
     ) -> Actor:
         """Make an actor; `world_roles` are by the name or id of a world, and hold in that one alone.
 
@@ -95,7 +100,12 @@ class IdentityService:
         by_id = {(await self._worlds.find(world)).world_id: frozenset(each) for world, each in given.items()}
         made = await self._database.write(
             lambda connection: store.add_actor(
-                connection, actor_id or new_id(), name, roles=frozenset(roles), world_roles=by_id
+                connection,
+                actor_id or new_id(),
+                name,
+                roles=frozenset(roles),
+                world_roles=by_id,
+                by=by.acting(reason),
             )
         )
         return _actor(made)
@@ -104,14 +114,22 @@ class IdentityService:
         """List all actors in the order of their making."""
         return [_actor(row) for row in await self._database.read(store.list_actors)]
 
-    async def disable_actor(self, name: str, *, reason: str | None = None) -> Actor:
+    async def disable_actor(self, name: str, *, reason: str | None = None, by: Principal = LOCAL) -> Actor:
         """Let none of an actor's keys hold from now on; it stays in the list, and its name is taken."""
-        row = await self._database.write(lambda connection: store.disable_actor(connection, name, reason))
+        row = await self._database.write(
+            lambda connection: store.disable_actor(connection, name, by.acting(reason))
+        )
         self._gate.forget()
         return _actor(row)
 
     async def create_key(
-        self, name: str, *, worlds: Sequence[str] | None = None, expires_in_s: int | None = None
+        self,
+        name: str,
+        *,
+        worlds: Sequence[str] | None = None,
+        expires_in_s: int | None = None,
+        by: Principal = LOCAL,
+        reason: str | None = None,
     ) -> IssuedKey:
         """Give an actor a key, which is shown now and never again.
 
@@ -128,7 +146,10 @@ class IdentityService:
         if expires_in_s is not None:
             _check_seconds("expires_in_s", expires_in_s, 1, LIFE_S_MAX)
             expires_at = utc_now() + timedelta(seconds=expires_in_s)
-        return await self._issue(name, scope, expires_at)
+        acting = by.acting(reason)
+        return await self._issue(
+            scope, expires_at, lambda connection, key: store.add_key(connection, name, key, acting)
+        )
 
     async def list_keys(self, name: str | None = None) -> list[Key]:
         """List all keys, or those of an actor, in the order of their making."""
@@ -137,13 +158,17 @@ class IdentityService:
             for row in await self._database.read(lambda connection: store.list_keys(connection, name))
         ]
 
-    async def revoke_key(self, key_id: str) -> Key:
+    async def revoke_key(self, key_id: str, *, by: Principal = LOCAL, reason: str | None = None) -> Key:
         """End a key: at once in this process, within two seconds in others. One that is revoked stays so."""
-        row = await self._database.write(lambda connection: store.end_key(connection, key_id))
+        row = await self._database.write(
+            lambda connection: store.revoke_key(connection, key_id, by.acting(reason))
+        )
         self._gate.forget()
         return _key(row)
 
-    async def rotate_key(self, key_id: str, *, grace_s: int = 0) -> IssuedKey:
+    async def rotate_key(
+        self, key_id: str, *, grace_s: int = 0, by: Principal = LOCAL, reason: str | None = None
+    ) -> IssuedKey:
         """Give a key's actor another one in its place, for the same worlds and as long.
 
         Both or neither happen. The old one is revoked, or holds for `grace_s` seconds more. Raises
@@ -157,26 +182,22 @@ class IdentityService:
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= utc_now()):
             msg = f"key {key_id} does not hold any more; make a new one with `archetype key create`"
             raise StateConflictError(msg, key_id=key_id)
-        return await self._issue(old.actor.name, old.worlds, expires_at, replaced=key_id, grace_s=grace_s)
+        acting = by.acting(reason)
+        return await self._issue(
+            old.worlds,
+            expires_at,
+            lambda connection, key: store.replace_key(connection, key_id, key, grace_s=grace_s, by=acting),
+        )
 
     async def _issue(
         self,
-        name: str,
         scope: frozenset[UUID] | None,
         expires_at: datetime | None,
-        *,
-        replaced: str | None = None,
-        grace_s: int = 0,
+        store_key: Callable[[Connection, store.NewKey], KeyRow],
     ) -> IssuedKey:
         secret = new_secret()
         key = store.NewKey(new_key_id(), digest_of(secret), scope, expires_at)
-
-        def write(connection: Connection) -> KeyRow:
-            if replaced is not None:
-                store.end_key(connection, replaced, grace_s=grace_s)
-            return store.add_key(connection, name, key)
-
-        row = await self._database.write(write)
+        row = await self._database.write(lambda connection: store_key(connection, key))
         self._gate.forget()
         return IssuedKey(spelled_key(key.key_id, secret), _key(row))
 

@@ -15,6 +15,7 @@ from archetype.errors import CodeChangedError, CodeNotLoadedError, DivergenceErr
 from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
+from archetype.service.gate import LOCAL, Principal
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.program import Program
 from archetype.service.projection import Projection
@@ -180,9 +181,10 @@ class RetentionService:
         """Count the pages of the whole database that no snapshot refers to."""
         return await self._database.read(store.unused_pages)
 
-    async def collect_garbage(self) -> PageUse:
-        """Remove those pages, in one transaction, and say what they took."""
-        return await self._database.write(store.collect_pages)
+    async def collect_garbage(self, *, by: Principal = LOCAL, reason: str | None = None) -> PageUse:
+        """Remove those pages, in one transaction that records who did, and say what they took."""
+        acting = by.acting(reason)
+        return await self._database.write(lambda connection: store.collect_pages(connection, acting))
 
 
 async def _rebuilt(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from archetype.clock import utc_now
 from archetype.log.hashes import HashedEvent, event_digest, iso_utc
 from archetype.store.schema import Moment
+from archetype.store.usage import Meter, Share, exceeded
 
 __all__ = [
     "APPEND_SQL",
@@ -24,7 +25,7 @@ __all__ = [
     "Status",
     "append",
     "append_parameters",
-    "database_time",
+    "charge_for_worlds",
     "lock_log",
     "to_answers",
 ]
@@ -33,7 +34,8 @@ __all__ = [
 class NewCommand(NamedTuple):
     """A checked command on its way into the log; those of one `group` are accepted together or not at all.
 
-    `entity_count` is how many entity ids it needs; `entity_id` is the one it asks for, if it does.
+    `entity_count` is how many entity ids it needs; `entity_id` is the one it asks for, if it does. `cost` is
+    what its actor pays for it, in tokens; without one it is free.
     """
 
     event_id: UUID
@@ -47,6 +49,7 @@ class NewCommand(NamedTuple):
     entity_count: int = 0
     entity_id: int | None = None
     schema_version: int = 1
+    cost: int = 0
 
 
 class Status(StrEnum):
@@ -59,6 +62,8 @@ class Status(StrEnum):
     ENTITY_ID_TAKEN = "entity_id_taken"
     ARCHIVED = "archived"
     UNKNOWN_WORLD = "unknown_world"
+    TICK_QUOTA = "tick_quota"
+    TOKEN_BUDGET = "token_budget"  # noqa: S105  no secret
     ABORTED = "aborted"
 
     @property
@@ -70,7 +75,8 @@ class Status(StrEnum):
 class Answer(NamedTuple):
     """The answer to one command: where it stands in the log, or what stood against it.
 
-    `head_version` and `next_entity_id` are the world's before this call.
+    `head_version` and `next_entity_id` are the world's before this call. `used` of `allowed` is what stood
+    against a command that goes beyond a quota.
     """
 
     status: Status
@@ -80,6 +86,8 @@ class Answer(NamedTuple):
     first_entity_id: int | None
     head_version: int | None
     next_entity_id: int | None
+    used: int | None = None
+    allowed: int | None = None
 
 
 SILENT_HOLDER = "10s"
@@ -89,7 +97,6 @@ _LOCK = sa.text(
     "SELECT clock_timestamp(), set_config('idle_in_transaction_session_timeout', :silence, true) "
     "FROM lock_log()"
 ).columns(moment=Moment, silence=sa.Text)
-_NOW = sa.select(sa.func.clock_timestamp(type_=Moment))
 
 
 def lock_log(connection: Connection) -> datetime:
@@ -103,20 +110,16 @@ def lock_log(connection: Connection) -> datetime:
     return utc_now()
 
 
-def database_time(connection: Connection) -> datetime:
-    """Return the time of the clock that leases are measured by."""
-    return connection.execute(_NOW).scalar_one() if connection.dialect.name == "postgresql" else utc_now()
-
-
 APPEND_SQL = (
-    "SELECT status, position, version, tick, first_entity_id, head_version, next_entity_id "
-    "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ORDER BY ordinal"
+    "SELECT status, position, version, tick, first_entity_id, head_version, next_entity_id, used, allowed "
+    "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ORDER BY ordinal"
 )
 
 
 def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Any]:
     """Lay groups of commands out as the arrays that `append_commands` takes."""
     items = [command for group in groups for command in group]
+    costs = [item.cost for item in items]
     return [
         [number for number, group in enumerate(groups) for _ in group],
         [item.world_id for item in items],
@@ -130,6 +133,7 @@ def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: 
         [item.batch for item in items],
         [item.entity_count for item in items],
         [item.entity_id for item in items],
+        costs if any(costs) else None,
         expected_version,
     ]
 
@@ -152,6 +156,31 @@ def append(
         parameters = append_parameters(groups, expected_version)
         return to_answers(connection.exec_driver_sql(APPEND_SQL, tuple(parameters)).fetchall())
     return _SqliteAppend(connection).append(groups, expected_version)
+
+
+def charge_for_worlds(connection: Connection, commands: Sequence[NewCommand], moment: datetime) -> None:
+    """Charge for commands that make worlds, all or none; `QuotaExceededError` where that goes beyond a quota.
+
+    The caller took the log's lock at `moment`. Such a command takes no place in a tick of its world.
+    """
+    shares = [
+        Share(command.actor_id, command.world_id, None, command.cost)
+        for command in commands
+        if command.cost and command.actor_id is not None
+    ]
+    if not shares:
+        return
+
+    def execute(statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        result = connection.execute(sa.text(statement), parameters)
+        return result.fetchall() if result.returns_rows else ()
+
+    is_postgres = connection.dialect.name == "postgresql"
+    meter = Meter(execute, (lambda each: each) if is_postgres else str, moment)
+    if (excess := meter.excess(shares)) is not None:
+        raise exceeded(excess, actor_id=shares[0].actor_id)
+    meter.charge(shares)
+    meter.write()
 
 
 @dataclass(slots=True)
@@ -178,6 +207,7 @@ class _SqliteAppend:
         self._found: dict[tuple[UUID, str], Any] = {}
         self._rows: list[tuple[Any, ...]] = []
         self._moment = utc_now()
+        self._meter = Meter(self._execute, str, self._moment)
         (self._position,) = self._driver.execute("SELECT position FROM log_head").fetchone()
 
     def append(self, groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Answer]:
@@ -213,6 +243,13 @@ class _SqliteAppend:
 
     def _append_group(self, group: Sequence[NewCommand], expected_version: int | None) -> list[Answer]:
         judged = [(command, *self._judge(command, expected_version)) for command in group]
+        shares, excess = self._shares(judged), None
+        if shares and (excess := self._meter.excess(shares)) is not None:
+            over = _OVER[excess.quota]
+            judged = [
+                (command, over if verdict is Status.ACCEPTED else verdict, found)
+                for command, verdict, found in judged
+            ]
         free_ids = {world_id: head.next_entity_id for world_id, head in self._heads.items() if head}
         verdicts: list[tuple[NewCommand, Status, Any]] = []
         for command, verdict, found in judged:
@@ -225,7 +262,24 @@ class _SqliteAppend:
                     free_ids[command.world_id] = _next_free(command, free)
             verdicts.append((command, status, found))
         is_refused = any(not status.is_in_log for _, status, _ in verdicts)
-        return [self._settle(*verdict, is_refused=is_refused) for verdict in verdicts]
+        if shares and not is_refused:
+            self._meter.charge(shares)
+        answers = [self._settle(*verdict, is_refused=is_refused) for verdict in verdicts]
+        if excess is None:
+            return answers
+        return [answer._replace(used=excess.used, allowed=excess.allowed) for answer in answers]
+
+    def _shares(self, judged: Sequence[tuple[NewCommand, Status, Any]]) -> list[Share]:
+        """Return what the commands of actors would take, each in the tick that it would get."""
+        return [
+            Share(command.actor_id, command.world_id, max(command.due_tick, head.open_tick), command.cost)
+            for command, verdict, _ in judged
+            if command.cost and command.actor_id is not None and verdict is Status.ACCEPTED
+            if (head := self._heads[command.world_id]) is not None
+        ]
+
+    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        return self._driver.execute(statement, parameters).fetchall()
 
     def _judge(self, command: NewCommand, expected_version: int | None) -> tuple[Status, Any]:
         head = self._heads[command.world_id]
@@ -295,6 +349,7 @@ class _SqliteAppend:
         self._driver.executemany(
             "UPDATE worlds SET head_version = ?, next_entity_id = ? WHERE world_id = ?", heads
         )
+        self._meter.write()
 
 
 def _next_free(command: NewCommand, free: int) -> int:
@@ -302,6 +357,7 @@ def _next_free(command: NewCommand, free: int) -> int:
     return command.entity_id + 1 if command.entity_id is not None else free + command.entity_count
 
 
+_OVER = {"commands_per_tick": Status.TICK_QUOTA, "tokens_per_day": Status.TOKEN_BUDGET}
 _SQLITE_COLUMNS = (*HashedEvent._fields, "hash")
 _ROWS_PER_INSERT = 32
 _ONE_ROW = f"({', '.join('?' * len(_SQLITE_COLUMNS))})"

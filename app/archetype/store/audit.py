@@ -19,11 +19,14 @@ from archetype.store import schema
 from archetype.store.database import Reading
 from archetype.store.schema import (
     actors,
+    administrative_acts,
     archetypes,
+    denials,
     events,
     keys,
     labels,
     log_head,
+    origins,
     pages,
     programs,
     runs,
@@ -42,11 +45,15 @@ __all__ = [
     "log_heads",
     "orphans",
     "position_gaps",
+    "select",
     "select_actors",
+    "select_acts",
     "select_archetypes",
     "select_command_hashes",
+    "select_denials",
     "select_keys",
     "select_labels",
+    "select_origins",
     "select_pages",
     "select_programs",
     "select_runs",
@@ -337,6 +344,11 @@ def select_archetypes(ids: Collection[bytes] | None = None) -> sa.Select[Any]:
     return statement if ids is None else statement.where(archetypes.c.archetype_id.in_(sorted(ids)))
 
 
+def select(table: sa.Table) -> sa.Select[Any]:
+    """Select all rows of a table by its key."""
+    return sa.select(*_raw(*table.columns)).order_by(*table.primary_key.columns)
+
+
 def select_actors() -> sa.Select[Any]:
     """Select the actors by id."""
     return sa.select(*_raw(*actors.columns)).order_by(actors.c.actor_id)
@@ -346,6 +358,21 @@ def select_keys() -> sa.Select[Any]:
     """Select the keys by id, each with `has_actor`: whether the actor that it names is there."""
     has_actor = sa.exists().where(actors.c.actor_id == keys.c.actor_id).label("has_actor")
     return sa.select(*_raw(*keys.columns), has_actor).order_by(keys.c.key_id)
+
+
+def select_acts() -> sa.Select[Any]:
+    """Select the administrative acts by number."""
+    return sa.select(*_raw(*administrative_acts.columns)).order_by(administrative_acts.c.number)
+
+
+def select_denials() -> sa.Select[Any]:
+    """Select the denials by id."""
+    return sa.select(*_raw(*denials.columns)).order_by(denials.c.denial_id)
+
+
+def select_origins() -> sa.Select[Any]:
+    """Select the origins by id."""
+    return sa.select(*_raw(*origins.columns)).order_by(origins.c.origin_id)
 
 
 def total_pages(connection: Connection) -> int:

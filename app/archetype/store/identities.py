@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from archetype.clock import utc_now
 from archetype.errors import IdentityNotFoundError, NameTakenError, StateConflictError
-from archetype.store.schema import Moment, actors, keys, worlds
+from archetype.log.hashes import iso_utc
+from archetype.store.acts import UNNAMED, Acting, ActType, record_act
+from archetype.store.moments import database_now
+from archetype.store.schema import actors, keys, worlds
 
 __all__ = [
     "ActorRow",
@@ -24,14 +27,15 @@ __all__ = [
     "add_actor",
     "add_key",
     "disable_actor",
-    "end_key",
     "find_actor",
     "find_key",
     "find_permitted_world",
     "has_keys",
     "list_actors",
     "list_keys",
+    "replace_key",
     "required_key",
+    "revoke_key",
     "touch_key",
 ]
 
@@ -73,16 +77,6 @@ class KeyRow:
     last_used_at: datetime | None
 
 
-_NOW = sa.text("SELECT clock_timestamp()").columns(moment=Moment)
-
-
-def _now(connection: Connection) -> datetime:
-    """Return the database's time; a SQLite file has the clock of its machine."""
-    if connection.dialect.name == "postgresql":
-        return connection.execute(_NOW).scalar_one()
-    return utc_now()
-
-
 def add_actor(
     connection: Connection,
     actor_id: UUID,
@@ -90,19 +84,20 @@ def add_actor(
     *,
     roles: Collection[str],
     world_roles: Mapping[UUID, Collection[str]],
+    by: Acting = UNNAMED,
 ) -> ActorRow:
     """Make an actor; with the same id, name and roles again it is answered as the first time.
 
     Raises `NameTakenError` where another actor has the name, also a disabled one.
     """
-    row = {
+    row: dict[str, Any] = {
         "actor_id": actor_id,
         "name": name,
         "roles": json.dumps(sorted(roles)),
         "world_roles": json.dumps(
             {str(world_id): sorted(each) for world_id, each in sorted(world_roles.items())}
         ),
-        "created_at": _now(connection),
+        "created_at": database_now(connection),
     }
     try:
         with connection.begin_nested():
@@ -114,6 +109,14 @@ def add_actor(
             return found
         msg = f"an actor is named {name!r} already; choose another name"
         raise NameTakenError(msg, name=name) from None
+    detail = {
+        "actor_id": str(actor_id),
+        "name": name,
+        "roles": row["roles"],
+        "world_roles": row["world_roles"],
+        "created_at": iso_utc(row["created_at"]),
+    }
+    record_act(connection, ActType.CREATE_ACTOR, detail, by)
     return find_actor(connection, name)
 
 
@@ -137,16 +140,48 @@ def list_actors(connection: Connection) -> list[ActorRow]:
     return [_actor_row(row) for row in rows]
 
 
-def disable_actor(connection: Connection, name: str, reason: str | None) -> ActorRow:
+def disable_actor(connection: Connection, name: str, by: Acting = UNNAMED) -> ActorRow:
     """Let none of an actor's keys hold from now on; one that is disabled already stays as it is."""
     is_able = sa.and_(actors.c.name == name, actors.c.disabled_at.is_(None))
-    change = {"disabled_at": _now(connection), "reason": reason}
-    connection.execute(actors.update().where(is_able).values(change))
-    return find_actor(connection, name)
+    change = {"disabled_at": database_now(connection), "reason": by.reason}
+    changed = connection.execute(actors.update().where(is_able).values(change)).rowcount
+    actor = find_actor(connection, name)
+    if changed and actor.disabled_at is not None:
+        detail = {"actor_id": str(actor.actor_id), "name": name, "disabled_at": iso_utc(actor.disabled_at)}
+        record_act(connection, ActType.DISABLE_ACTOR, detail, by)
+    return actor
 
 
-def add_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
+def add_key(connection: Connection, name: str, key: NewKey, by: Acting = UNNAMED) -> KeyRow:
     """Give the actor of that name a key; `StateConflictError` where it is disabled."""
+    made = _insert_key(connection, name, key)
+    record_act(connection, ActType.CREATE_KEY, _spelled(made), by)
+    return made
+
+
+def replace_key(
+    connection: Connection, key_id: str, key: NewKey, *, grace_s: int = 0, by: Acting = UNNAMED
+) -> KeyRow:
+    """Give the actor of a key another one; the old one is revoked, or holds for `grace_s` seconds more."""
+    old = _end_key(connection, required_key(connection, key_id), grace_s=grace_s)
+    made = _insert_key(connection, old.actor.name, key)
+    detail = _spelled(made) | {"replaced": key_id, "replaced_ends": _spelled_end(old)}
+    record_act(connection, ActType.ROTATE_KEY, detail, by)
+    return made
+
+
+def revoke_key(connection: Connection, key_id: str, by: Acting = UNNAMED) -> KeyRow:
+    """End a key; `IdentityNotFoundError` for an unknown one, and one that is revoked stays as it is."""
+    key = required_key(connection, key_id)
+    if key.revoked_at is not None:
+        return key
+    ended = _end_key(connection, key)
+    detail = {"key_id": key_id, "actor": key.actor.name, "ends": _spelled_end(ended)}
+    record_act(connection, ActType.REVOKE_KEY, detail, by)
+    return ended
+
+
+def _insert_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
     actor = find_actor(connection, name)
     if actor.disabled_at is not None:
         msg = f"actor {name!r} is disabled, so no key of it would hold; make another actor"
@@ -156,27 +191,41 @@ def add_key(connection: Connection, name: str, key: NewKey) -> KeyRow:
         "actor_id": actor.actor_id,
         "digest": key.digest,
         "worlds": None if key.worlds is None else json.dumps(sorted(map(str, key.worlds))),
-        "created_at": _now(connection),
+        "created_at": database_now(connection),
         "expires_at": key.expires_at,
     }
     connection.execute(keys.insert(), row)
     return required_key(connection, key.key_id)
 
 
-def end_key(connection: Connection, key_id: str, *, grace_s: int = 0) -> KeyRow:
-    """Revoke a key, or with a grace let it expire after so many seconds, if it does not do so sooner.
-
-    Raises `IdentityNotFoundError` for an unknown key; one that is revoked already stays as it is.
-    """
-    key = required_key(connection, key_id)
-    now = _now(connection)
-    change: dict[str, Any] = {"revoked_at": now}
+def _end_key(connection: Connection, key: KeyRow, *, grace_s: int = 0) -> KeyRow:
+    """Revoke a key, or with a grace let it expire after so many seconds, if it does not do so sooner."""
+    moment = database_now(connection)
+    change: dict[str, Any] = {"revoked_at": moment}
     if grace_s:
-        end = now + timedelta(seconds=grace_s)
+        end = moment + timedelta(seconds=grace_s)
         change = {"expires_at": end if key.expires_at is None else min(key.expires_at, end)}
-    is_live = sa.and_(keys.c.key_id == key_id, keys.c.revoked_at.is_(None))
+    is_live = sa.and_(keys.c.key_id == key.key_id, keys.c.revoked_at.is_(None))
     connection.execute(keys.update().where(is_live).values(change))
-    return required_key(connection, key_id)
+    return required_key(connection, key.key_id)
+
+
+def _spelled(key: KeyRow) -> dict[str, Any]:
+    """Spell what an act tells of a new key: all but its digest, which stands there by a hash of its own."""
+    return {
+        "key_id": key.key_id,
+        "actor_id": str(key.actor.actor_id),
+        "actor": key.actor.name,
+        "worlds": None if key.worlds is None else json.dumps(sorted(map(str, key.worlds))),
+        "created_at": iso_utc(key.created_at),
+        "digest_hash": hashlib.sha256(key.digest).hexdigest(),
+        "ends": _spelled_end(key),
+    }
+
+
+def _spelled_end(key: KeyRow) -> dict[str, str | None]:
+    ends = {"expires_at": key.expires_at, "revoked_at": key.revoked_at}
+    return {name: None if moment is None else iso_utc(moment) for name, moment in ends.items()}
 
 
 def find_key(connection: Connection, key_id: str) -> KeyRow | None:
@@ -208,9 +257,11 @@ def has_keys(connection: Connection) -> bool:
 
 def touch_key(connection: Connection, key_id: str, *, every_s: float) -> None:
     """Note that a key is used now, unless that was noted within the last `every_s` seconds."""
-    now = _now(connection)
-    is_stale = sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < now - timedelta(seconds=every_s))
-    connection.execute(keys.update().where(keys.c.key_id == key_id, is_stale).values(last_used_at=now))
+    moment = database_now(connection)
+    is_stale = sa.or_(
+        keys.c.last_used_at.is_(None), keys.c.last_used_at < moment - timedelta(seconds=every_s)
+    )
+    connection.execute(keys.update().where(keys.c.key_id == key_id, is_stale).values(last_used_at=moment))
 
 
 def find_permitted_world(connection: Connection, name: str, world_ids: Collection[UUID]) -> UUID | None:

@@ -33,14 +33,14 @@ def alembic_config() -> Config:
     return config
 
 
-async def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring the schema forward to a revision."""
-    await _run(database, lambda config: command.upgrade(config, revision))
+async def upgrade(database: Database, revision: str = "head", *, reason: str | None = None) -> None:
+    """Bring the schema forward to a revision; the record of administrative acts keeps it, and the reason."""
+    await _run(database, lambda config: command.upgrade(config, revision), reason)
 
 
-async def downgrade(database: Database, revision: str) -> None:
+async def downgrade(database: Database, revision: str, *, reason: str | None = None) -> None:
     """Take the schema back to a revision; what later revisions stored is dropped with their tables."""
-    await _run(database, lambda config: command.downgrade(config, revision))
+    await _run(database, lambda config: command.downgrade(config, revision), reason)
 
 
 async def differences(database: Database) -> list[str]:
@@ -62,10 +62,11 @@ def _flat(difference: Any) -> list[tuple[Any, ...]]:
     return difference if isinstance(difference, list) else [difference]
 
 
-async def _run(database: Database, act: Callable[[Config], None]) -> None:
+async def _run(database: Database, act: Callable[[Config], None], reason: str | None) -> None:
     def run(connection: Connection) -> None:
         config = alembic_config()
         config.attributes["connection"] = connection
+        config.attributes["reason"] = reason
         try:
             act(config)
         except command.util.CommandError as error:

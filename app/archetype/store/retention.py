@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from archetype.store.acts import UNNAMED, Acting, ActType, record_act
 from archetype.store.append import Answer, NewCommand, append, lock_log
 from archetype.store.schema import pages, programs, snapshots, ticks, worlds
 
@@ -102,8 +103,8 @@ def unused_pages(connection: Connection) -> PageUse:
     return PageUse(len(sizes), sum(sizes.values()))
 
 
-def collect_pages(connection: Connection) -> PageUse:
-    """Remove the pages that no snapshot refers to, and say what they took.
+def collect_pages(connection: Connection, by: Acting = UNNAMED) -> PageUse:
+    """Remove the pages that no snapshot refers to, and say what they took; the record of acts keeps it.
 
     Nobody stores a page meanwhile: a writer that found a page there already is waited for, and one that
     comes later stores it again.
@@ -115,7 +116,9 @@ def collect_pages(connection: Connection) -> PageUse:
     for start in range(0, len(hashes), _ROWS_PER_STATEMENT):
         part = hashes[start : start + _ROWS_PER_STATEMENT]
         connection.execute(pages.delete().where(pages.c.page_hash.in_(part)))
-    return PageUse(len(sizes), sum(sizes.values()))
+    removed = PageUse(len(sizes), sum(sizes.values()))
+    record_act(connection, ActType.COLLECT_GARBAGE, asdict(removed), by)
+    return removed
 
 
 def _unused(connection: Connection) -> dict[bytes, int]:

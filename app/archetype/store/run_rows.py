@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from archetype.clock import is_alive
 from archetype.errors import CorruptionError
-from archetype.store.append import database_time
 from archetype.store.log import LogRow, log_row
+from archetype.store.moments import database_now
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
 
 __all__ = [
@@ -138,7 +138,7 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
     rows = connection.execute(statement).all()
     if not rows:
         return found
-    now = database_time(connection)
+    now = database_now(connection)
     for row in rows:
         if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, now):
             values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}

@@ -18,21 +18,27 @@ __all__ = [
     "Id",
     "Moment",
     "actors",
+    "administrative_acts",
     "archetypes",
+    "daily_usage",
+    "denials",
     "events",
     "keys",
     "labels",
     "log_head",
     "metadata",
+    "origins",
     "pages",
     "programs",
+    "quotas",
     "runs",
     "snapshots",
+    "tick_usage",
     "ticks",
     "worlds",
 ]
 
-REVISION = "0006"
+REVISION = "0008"
 """The migration that this release's code needs the database to be at."""
 
 UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
@@ -259,4 +265,76 @@ keys = sa.Table(
     sa.Column("revoked_at", Moment),
     sa.Column("last_used_at", Moment),
     sa.Index("keys_actor", "actor_id", "key_id"),
+)
+
+denials = sa.Table(
+    "denials",
+    metadata,
+    sa.Column("denial_id", Id, primary_key=True),
+    sa.Column("code", sa.String(32), nullable=False),
+    sa.Column("reason", sa.String(128), nullable=False),
+    sa.Column("actor_id", Id),
+    sa.Column("key_id", sa.String(16)),
+    sa.Column("address", sa.String(64)),
+    sa.Column("action", sa.String(64)),
+    sa.Column("world", sa.String(128)),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("first_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+)
+
+administrative_acts = sa.Table(
+    "administrative_acts",
+    metadata,
+    sa.Column(
+        "number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("act", sa.String(64), nullable=False),
+    sa.Column("actor_id", Id),
+    sa.Column("key_id", sa.String(16)),
+    sa.Column("address", sa.String(64)),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("recorded_at", Moment, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+)
+
+origins = sa.Table(
+    "origins",
+    metadata,
+    sa.Column("origin_id", Id, primary_key=True),
+    sa.Column("actor_id", Id),
+    sa.Column("key_id", sa.String(16)),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("first_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Index("origins_actor", "actor_id", "last_at"),
+)
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("commands_per_tick", sa.BigInteger),
+    sa.Column("tokens_per_day", sa.BigInteger),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+tick_usage = sa.Table(
+    "tick_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("world_id", Id, primary_key=True),
+    sa.Column("tick", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+)
+
+daily_usage = sa.Table(
+    "daily_usage",
+    metadata,
+    sa.Column("actor_id", Id, primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("commands", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
 )

@@ -16,7 +16,7 @@ from archetype.errors import NameTakenError, VersionConflictError
 from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Lineage
 from archetype.log.payloads import changed_settings
-from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.append import Answer, NewCommand, Status, append, charge_for_worlds, lock_log
 from archetype.store.log import Copied, Waiting, copy_waiting, write_first_commands
 from archetype.store.schema import events, ticks, worlds
 
@@ -124,6 +124,7 @@ def _require_head(connection: Connection, expected: ExpectedHead) -> None:
 
 def _write(connection: Connection, fresh: Sequence[NewWorld], now: datetime) -> list[WorldRow]:
     """Write new worlds with their first log rows, and what those take along that wait elsewhere."""
+    charge_for_worlds(connection, [world.command for world in fresh], now)
     write_first_commands(
         connection, [(world.command, _committed_tick(world) + 1) for world in fresh], moment=now
     )

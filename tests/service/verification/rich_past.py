@@ -35,6 +35,11 @@ KEYS = {
     "runs": ("run_id",),
     "labels": ("world_id", "name"),
     "log_head": ("id",),
+    "actors": ("actor_id",),
+    "keys": ("key_id",),
+    "administrative_acts": ("number",),
+    "daily_usage": ("actor_id", "day"),
+    "tick_usage": ("actor_id", "world_id", "tick"),
 }
 CHECKS = {"events": "events_kind", "log_head": "log_head_one_row"}
 
@@ -77,7 +82,26 @@ async def build(url: str) -> None:
         await _crashed(services)
         await _cancelled(services)
         await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
-        await services.identity_service.create_key("ann", worlds=["demo"])
+        issued = await services.identity_service.create_key("ann", worlds=["demo"])
+        rotated = await services.identity_service.rotate_key(issued.listed.key_id, grace_s=60, reason="due")
+        await services.identity_service.revoke_key(rotated.listed.key_id)
+        await services.identity_service.create_actor("bob", roles=["viewer"])
+        await services.identity_service.disable_actor("bob", reason="left")
+        await _used_up(services)
+
+
+async def _used_up(services: ServiceContainer) -> None:
+    """Let an actor with a quota of her own use some of it, in ticks of then and of now."""
+    await services.quota_service.set("ann", {"tokens_per_day": 9_000}, reason="much to do")
+    ann = (await services.quota_service.show("ann")).actor_id
+    config = WorldConfig(name="hers", seed=2)
+    world_id = (await services.world_service.create_world(config, actor_id=ann)).world_id
+    for tick in (0, 0, 4, 9):
+        request = CommandRequest("custom", {"name": "note"}, tick=tick)
+        await services.command_service.submit(world_id, request, actor_id=ann)
+    await services.simulation_service.run(world_id, RunRequest(steps=2, actor_id=ann))
+    batch = encode_batch(pa.table({"position__x": [0.5, 1.5], "position__y": [1.0, 2.0]}))
+    await services.command_service.submit(world_id, CommandRequest("spawn", {}, batch=batch), actor_id=ann)
 
 
 async def _demo(services: ServiceContainer) -> uuid.UUID:
@@ -294,8 +318,15 @@ NULLED = {
     "first_entity_id": 1,
     "batch": b"\x00",
     "error": "as told",
+    "reason": "as told",
+    "key_id": "0123456789abcdef",
+    "address": "192.0.2.9",
+    "worlds": "[]",
     "base_hash": bytes(32),
     "archived_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "disabled_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "revoked_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "expires_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "finished_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
 }
 """What a NULL becomes."""
@@ -312,6 +343,16 @@ def written(value: Any, *, is_sqlite: bool) -> Any:
             return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         case _:
             return value
+
+
+NOUNS = {
+    "pages": "page",
+    "archetypes": "archetype",
+    "programs": "program",
+    "actors": "actor",
+    "keys": "key",
+    "administrative_acts": "act",
+}
 
 
 def places(table: str, row: dict[str, Any]) -> list[str]:
@@ -335,6 +376,10 @@ def places(table: str, row: dict[str, Any]) -> list[str]:
             return [f"world {key['world_id']} label {key['name']}"]
         case "log_head":
             return ["log_head"]
+        case "daily_usage":
+            return [f"actor {key['actor_id']} day {key['day']}"]
+        case "tick_usage":
+            return [f"actor {key['actor_id']} world {key['world_id']} tick {key['tick']}"]
         case _:
-            noun = {"pages": "page", "archetypes": "archetype", "programs": "program"}[table]
+            noun = NOUNS[table]
             return [f"{noun} {key[KEYS[table][0]]}"]

@@ -31,6 +31,7 @@ from archetype.service.identities import IssuedKey
 __all__ = ["IdentityRoutes"]
 
 ActorName = Annotated[str, PathParameter(description="The actor's name.")]
+Why = Annotated[str | None, QueryParameter(max_length=1000, description="Why; it is kept with the act.")]
 KeyId = Annotated[str, PathParameter(description="The key's public id: the middle of `arct_<id>_<secret>`.")]
 OfActor = Annotated[str | None, QueryParameter(description="Only the keys of this actor, by its name.")]
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -60,7 +61,11 @@ class IdentityRoutes(Controller):
         "/actors", summary="Make an actor", opt=needs(Access.MANAGE_ACTORS), responses=problems(404, 409, 422)
     )
     async def create_actor(
-        self, data: ActorBody, services: NamedDependency[ServiceContainer], key: IdempotencyKey = None
+        self,
+        data: ActorBody,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        key: IdempotencyKey = None,
     ) -> ActorResponse:
         """Make an actor, which can ask for nothing until it has a key."""
         made = await services.identity_service.create_actor(
@@ -68,6 +73,8 @@ class IdentityRoutes(Controller):
             roles=data.roles,
             world_roles=data.world_roles,
             actor_id=Conditions(key, None).command_id("actors"),
+            by=caller.principal,
+            reason=data.reason,
         )
         return ActorResponse(**asdict(made))
 
@@ -84,11 +91,16 @@ class IdentityRoutes(Controller):
         responses=problems(404, 422),
     )
     async def disable_actor(
-        self, name: ActorName, services: NamedDependency[ServiceContainer], data: DisableBody = None
+        self,
+        name: ActorName,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        data: DisableBody = None,
     ) -> ActorResponse:
         """Let none of an actor's keys hold any more: here at once, on other servers within two seconds."""
         reason = None if data is None else data.reason
-        return ActorResponse(**asdict(await services.identity_service.disable_actor(name, reason=reason)))
+        disabled = await services.identity_service.disable_actor(name, reason=reason, by=caller.principal)
+        return ActorResponse(**asdict(disabled))
 
     @post(
         "/actors/{name:str}/keys",
@@ -97,12 +109,20 @@ class IdentityRoutes(Controller):
         responses=problems(404, 409, 422),
     )
     async def create_key(
-        self, name: ActorName, services: NamedDependency[ServiceContainer], data: KeyBody = None
+        self,
+        name: ActorName,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        data: KeyBody = None,
     ) -> Response[IssuedKeyResponse]:
         """Give an actor a key, which this answer alone shows; a retry makes another one."""
         asked = data or KeyCreate()
         issued = await services.identity_service.create_key(
-            name, worlds=asked.worlds, expires_in_s=asked.expires_in_s
+            name,
+            worlds=asked.worlds,
+            expires_in_s=asked.expires_in_s,
+            by=caller.principal,
+            reason=asked.reason,
         )
         return _issued(issued)
 
@@ -120,9 +140,16 @@ class IdentityRoutes(Controller):
         status_code=200,
         responses=problems(404, 422),
     )
-    async def revoke_key(self, key_id: KeyId, services: NamedDependency[ServiceContainer]) -> KeyResponse:
+    async def revoke_key(
+        self,
+        key_id: KeyId,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        reason: Why = None,
+    ) -> KeyResponse:
         """End a key: here at once, on other servers within two seconds. It stays in the list."""
-        return KeyResponse(**asdict(await services.identity_service.revoke_key(key_id)))
+        revoked = await services.identity_service.revoke_key(key_id, by=caller.principal, reason=reason)
+        return KeyResponse(**asdict(revoked))
 
     @post(
         "/keys/{key_id:str}/rotate",
@@ -131,11 +158,19 @@ class IdentityRoutes(Controller):
         responses=problems(404, 409, 422),
     )
     async def rotate_key(
-        self, key_id: KeyId, services: NamedDependency[ServiceContainer], data: RotateBody = None
+        self,
+        key_id: KeyId,
+        services: NamedDependency[ServiceContainer],
+        caller: NamedDependency[Caller],
+        data: RotateBody = None,
     ) -> Response[IssuedKeyResponse]:
         """Give the key's actor another in its place, for the same worlds and as long."""
         asked = data or RotateRequest()
-        return _issued(await services.identity_service.rotate_key(key_id, grace_s=asked.grace_s))
+        return _issued(
+            await services.identity_service.rotate_key(
+                key_id, grace_s=asked.grace_s, by=caller.principal, reason=asked.reason
+            )
+        )
 
 
 def _issued(issued: IssuedKey) -> Response[IssuedKeyResponse]:

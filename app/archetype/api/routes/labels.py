@@ -33,7 +33,7 @@ class LabelRoutes(Controller):
     @post(
         summary="Label a tick",
         opt=needs(CommandType.ADD_LABEL),
-        responses=problems(404, 409, 412, 413, 422),
+        responses=problems(404, 409, 412, 413, 422, 429),
     )
     async def add(
         self,
@@ -68,7 +68,7 @@ class LabelRoutes(Controller):
         summary="Remove a label",
         opt=needs(CommandType.REMOVE_LABEL),
         status_code=204,
-        responses=problems(404, 409, 412, 422),
+        responses=problems(404, 409, 412, 422, 429),
     )
     async def remove(
         self,

@@ -40,7 +40,7 @@ __all__ = ["SimulationRoutes"]
 REPLAY_TICKS_MAX = 1_000
 """Ticks that one request computes again: a longer replay is asked for in parts."""
 
-_REFUSALS = problems(404, 409, 412, 413, 422)
+_REFUSALS = problems(404, 409, 412, 413, 422, 429)
 
 
 class SimulationRoutes(Controller):

@@ -38,7 +38,9 @@ class WorldRoutes(Controller):
     path = "/worlds"
     tags = ("worlds",)
 
-    @post(summary="Create a world", opt=needs(CommandType.CREATE_WORLD), responses=problems(409, 413, 422))
+    @post(
+        summary="Create a world", opt=needs(CommandType.CREATE_WORLD), responses=problems(409, 413, 422, 429)
+    )
     async def create(
         self,
         data: WorldBody,
@@ -84,7 +86,7 @@ class WorldRoutes(Controller):
         "/{world:str}",
         summary="Configure a world",
         opt=needs(CommandType.CONFIGURE_WORLD),
-        responses=problems(404, 409, 412, 413, 422),
+        responses=problems(404, 409, 412, 413, 422, 429),
     )
     async def configure(
         self,
@@ -109,7 +111,7 @@ class WorldRoutes(Controller):
         summary="Remove a world",
         opt=needs(CommandType.DESTROY_WORLD),
         status_code=204,
-        responses=problems(404, 409, 412, 422),
+        responses=problems(404, 409, 412, 422, 429),
     )
     async def remove(
         self, world: FromPath[str], submitter: NamedDependency[Submitter], reason: Reason = None
@@ -140,7 +142,7 @@ class WorldRoutes(Controller):
         "/{world:str}/fork",
         summary="Fork a world",
         opt=needs(CommandType.FORK_WORLD),
-        responses=problems(404, 409, 412, 413, 422),
+        responses=problems(404, 409, 412, 413, 422, 429),
     )
     async def fork(
         self,

@@ -34,6 +34,7 @@ class ActorCreate(Body):
     world_roles: dict[str, list[str]] = Field(
         default={}, description="Roles in one world each, by its name or id."
     )
+    reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
 
 
 ActorBody = Annotated[ActorCreate, json_body({"name": "ann", "roles": ["player"]})]
@@ -69,6 +70,7 @@ class KeyCreate(Body):
     expires_in_s: int | None = Field(
         default=None, ge=1, le=LIFE_S_MAX, description="Seconds until it does not hold any more."
     )
+    reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
 
 
 KeyBody = Annotated[KeyCreate | None, json_body({"worlds": ["demo"], "expires_in_s": 86400})]
@@ -80,6 +82,7 @@ class RotateRequest(Body):
     grace_s: int = Field(
         default=0, ge=0, le=GRACE_S_MAX, description="Seconds that the old one holds on; by default none."
     )
+    reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
 
 
 RotateBody = Annotated[RotateRequest | None, json_body({"grace_s": 3600})]

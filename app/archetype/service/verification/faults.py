@@ -35,6 +35,10 @@ class FaultKind(StrEnum):
     LABEL = "label"
     ACTOR = "actor"
     KEY = "key"
+    ACT = "act"
+    DENIAL = "denial"
+    ORIGIN = "origin"
+    USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
-"""Checking the form of actors and keys: nothing of them follows from the log, so nothing can prove them."""
+"""Checking actors and keys: their form, and against the acts that made and ended them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+from archetype.log.hashes import iso_utc
+from archetype.service.verification.acts import ToldIdentities
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
 from archetype.store.audit import Stored
@@ -20,17 +24,56 @@ _DIGEST_BYTES = 32
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
-async def check_identities(reading: Reading, findings: Findings) -> None:
-    """Check that every actor and key holds what its columns are for, and that every key is an actor's."""
+async def check_identities(reading: Reading, findings: Findings, told: ToldIdentities) -> None:
+    """Check that every actor and key has its form and is as the acts tell, and that none is missing."""
     rows = await reading.read(lambda connection: list(connection.execute(audit.select_actors())))
-    for row in rows:
-        _check(FaultKind.ACTOR, place(actor=row.actor_id), audit.stored(actors, row), _ACTOR_FORMS, findings)
+    for raw in rows:
+        where = place(actor=raw.actor_id)
+        row = audit.stored(actors, raw)
+        if _check(FaultKind.ACTOR, where, row, _ACTOR_FORMS, findings):
+            _compare(
+                FaultKind.ACTOR, where, row, told.actors.pop(row.values["actor_id"], None), told, findings
+            )
     rows = await reading.read(lambda connection: list(connection.execute(audit.select_keys())))
-    for row in rows:
-        where = place(key=row.key_id)
-        _check(FaultKind.KEY, where, audit.stored(keys, row), _KEY_FORMS, findings)
-        if not row.has_actor:
-            findings.add(FaultKind.KEY, where, f"is of actor {row.actor_id}, which has no row")
+    for raw in rows:
+        where = place(key=raw.key_id)
+        row = audit.stored(keys, raw)
+        if not raw.has_actor:
+            findings.add(FaultKind.KEY, where, f"is of actor {raw.actor_id}, which has no row")
+        if _check(FaultKind.KEY, where, row, _KEY_FORMS, findings):
+            digest_hash = hashlib.sha256(row.values["digest"]).hexdigest()
+            row = Stored({**row.values, "digest_hash": digest_hash}, ())
+            _compare(FaultKind.KEY, where, row, told.keys.pop(row.values["key_id"], None), told, findings)
+    for actor_id in told.actors:
+        findings.add(FaultKind.ACTOR, place(actor=actor_id), "is missing: an act tells of it")
+    for key_id in told.keys:
+        findings.add(FaultKind.KEY, place(key=key_id), "is missing: an act tells of it")
+
+
+def _compare(
+    kind: FaultKind,
+    where: str,
+    row: Stored,
+    expected: Mapping[str, Any] | None,
+    told: ToldIdentities,
+    findings: Findings,
+) -> None:
+    """Compare a row with what the acts tell of it; one from before the first of them has none."""
+    if expected is None:
+        if told.since is None or row.values["created_at"] >= told.since:
+            findings.add(kind, where, "no act made it")
+        return
+    for name, value in expected.items():
+        found = row.values[name]
+        spelled = (
+            iso_utc(found)
+            if isinstance(found, datetime)
+            else str(found)
+            if isinstance(found, UUID)
+            else found
+        )
+        if spelled != value:
+            findings.add(kind, where, f"{name} is {spelled}, but the acts say {value}")
 
 
 def _check(
@@ -39,12 +82,14 @@ def _check(
     row: Stored,
     forms: Mapping[str, Callable[[Any], bool]],
     findings: Findings,
-) -> None:
+) -> bool:
+    """Tell whether a row has its form, and take in what has not."""
     if not findings.can_read(kind, where, row):
-        return
-    for name, has_form in forms.items():
-        if not has_form(row.values[name]):
-            findings.add(kind, where, f"{name} has not the form of one: edited or damaged")
+        return False
+    bad = [name for name, has_form in forms.items() if not has_form(row.values[name])]
+    for name in bad:
+        findings.add(kind, where, f"{name} has not the form of one: edited or damaged")
+    return not bad
 
 
 def _is_names(text: str) -> bool:

@@ -11,6 +11,7 @@ from archetype.log.hashes import HashedEvent, event_hash
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.service.verification.history import WorldHistory
 from archetype.service.verification.progress import Progress
+from archetype.service.verification.usage import UsageTally
 from archetype.store import audit
 from archetype.store.database import Reading
 from archetype.store.schema import events
@@ -39,18 +40,24 @@ async def check_positions(reading: Reading, findings: Findings) -> None:
 
 
 async def read_history(
-    reading: Reading, world_id: UUID, findings: Findings, progress: Progress
+    reading: Reading,
+    world_id: UUID,
+    findings: Findings,
+    progress: Progress,
+    usage: UsageTally | None = None,
 ) -> WorldHistory:
     """Check a world's log row by row, and return what it says."""
     history = WorldHistory(world_id, findings)
     async with aclosing(audit.stream_events(reading, world_id)) as parts:
         async for part in parts:
-            await asyncio.to_thread(_check_rows, part, history)
+            await asyncio.to_thread(_check_rows, part, history, usage)
             progress.advance(events=len(part))
     return history
 
 
-def _check_rows(rows: Sequence[tuple[audit.RawRow, bytes | None]], history: WorldHistory) -> None:
+def _check_rows(
+    rows: Sequence[tuple[audit.RawRow, bytes | None]], history: WorldHistory, usage: UsageTally | None
+) -> None:
     findings = history.findings
     for row, batch in rows:
         findings.checked["events"] += 1
@@ -64,3 +71,5 @@ def _check_rows(rows: Sequence[tuple[audit.RawRow, bytes | None]], history: Worl
         if event_hash(event) != digest:
             findings.add(FaultKind.EVENT, where, "does not match its hash: the row was edited or damaged")
         history.apply(event)
+        if usage is not None:
+            usage.count(event)

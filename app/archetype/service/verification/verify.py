@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from archetype.errors import CorruptionError, InvalidInputError
+from archetype.service.verification.acts import check_acts
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import (
     FAULTS_MAX,
@@ -19,6 +20,8 @@ from archetype.service.verification.identities import check_identities
 from archetype.service.verification.log import check_positions
 from archetype.service.verification.progress import OnProgress, Progress
 from archetype.service.verification.scope import find_scope
+from archetype.service.verification.sightings import check_sightings
+from archetype.service.verification.usage import UsageTally
 from archetype.service.verification.worlds import check_world
 from archetype.store import audit
 from archetype.store.audit import RawRow
@@ -87,12 +90,21 @@ async def _verify_all(reading: Reading, findings: Findings, progress: Progress) 
         await _check_orphans(reading, findings)
     async with _damage_found(reading, findings, "pages, archetypes, programs"):
         await blobs.check_all()
-    async with _damage_found(reading, findings, "actors, keys"):
-        await check_identities(reading, findings)
+    async with _damage_found(reading, findings, "administrative_acts, actors, keys"):
+        await check_identities(reading, findings, await check_acts(reading, findings))
+    async with _damage_found(reading, findings, "denials, origins"):
+        await check_sightings(reading, findings)
+    usage = UsageTally(findings)
+    async with _damage_found(reading, findings, "quotas, usage"):
+        await usage.begin(reading)
     async with _damage_found(reading, findings, "worlds"):
         for row in await reading.read(lambda connection: list(connection.execute(audit.select_worlds()))):
             async with _damage_found(reading, findings, place(world=row.world_id)):
-                await check_world(reading, row, blobs=blobs, findings=findings, progress=progress)
+                await check_world(
+                    reading, row, blobs=blobs, findings=findings, progress=progress, usage=usage
+                )
+    async with _damage_found(reading, findings, "quotas, usage"):
+        await usage.finish(reading)
 
 
 @asynccontextmanager

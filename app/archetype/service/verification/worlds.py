@@ -15,6 +15,7 @@ from archetype.service.verification.history import Begun, Ended, Seal, WorldHist
 from archetype.service.verification.log import read_history
 from archetype.service.verification.progress import Progress
 from archetype.service.verification.ticks import Progressed, TickChain, check_ticks
+from archetype.service.verification.usage import UsageTally
 from archetype.store import audit
 from archetype.store.audit import RawRow, Stored
 from archetype.store.database import Reading
@@ -26,15 +27,24 @@ _ROWS_PER_PART = 500
 
 
 async def check_world(
-    reading: Reading, row: RawRow, *, blobs: Blobs, findings: Findings, progress: Progress
+    reading: Reading,
+    row: RawRow,
+    *,
+    blobs: Blobs,
+    findings: Findings,
+    progress: Progress,
+    usage: UsageTally | None = None,
 ) -> None:
-    """Check a world whole: its row, its log, its ticks with what they refer to, its runs and labels."""
+    """Check a world whole: its row, its log, its ticks with what they refer to, its runs and labels.
+
+    `usage` is told of every row of its log.
+    """
     where = place(world=row.world_id)
     stored = audit.stored(worlds, row)
     findings.checked["worlds"] += 1
     if not findings.can_read(FaultKind.WORLD, where, stored):
         return
-    history = await read_history(reading, stored.values["world_id"], findings, progress)
+    history = await read_history(reading, stored.values["world_id"], findings, progress, usage)
     if history.name is None:
         findings.add(FaultKind.WORLD, where, "its log does not begin with the command that made it")
         return

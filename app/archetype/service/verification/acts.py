@@ -1,0 +1,79 @@
+"""Checking the chain of administrative acts, and what it tells of actors and keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from archetype.log.hashes import GENESIS, act_hash
+from archetype.service.verification.faults import FaultKind, Findings, place
+from archetype.store import audit
+from archetype.store.acts import ActType
+from archetype.store.database import Reading
+from archetype.store.schema import administrative_acts
+
+__all__ = ["ToldIdentities", "check_acts"]
+
+
+@dataclass(slots=True)
+class ToldIdentities:
+    """What the acts say of actors and keys, by id; of those made before `since`, the first act, nothing."""
+
+    since: datetime | None = None
+    actors: dict[UUID, dict[str, Any]] = field(default_factory=dict[UUID, dict[str, Any]])
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    def take_in(self, act: str, detail: Mapping[str, Any], reason: str | None) -> None:
+        """Go on by one act."""
+        match act:
+            case ActType.CREATE_ACTOR:
+                self.actors[UUID(detail["actor_id"])] = {**detail, "disabled_at": None, "reason": None}
+            case ActType.DISABLE_ACTOR:
+                ends = {"disabled_at": detail["disabled_at"], "reason": reason}
+                self.actors.setdefault(UUID(detail["actor_id"]), {}).update(ends)
+            case ActType.CREATE_KEY:
+                self._add_key(detail)
+            case ActType.ROTATE_KEY:
+                self.keys.setdefault(detail["replaced"], {}).update(detail["replaced_ends"])
+                self._add_key(detail)
+            case ActType.REVOKE_KEY:
+                self.keys.setdefault(detail["key_id"], {}).update(detail["ends"])
+            case _:
+                pass
+
+    def _add_key(self, detail: Mapping[str, Any]) -> None:
+        names = ("key_id", "actor_id", "worlds", "created_at", "digest_hash")
+        self.keys[detail["key_id"]] = {name: detail[name] for name in names} | detail["ends"]
+
+
+async def check_acts(reading: Reading, findings: Findings) -> ToldIdentities:
+    """Check that acts are numbered without a hole and that each hash follows from the one before it.
+
+    The last acts may be gone without a trace in the chain; what they made or ended then tells.
+    """
+    told = ToldIdentities()
+    parent, number = GENESIS, 0
+    for raw in await reading.read(lambda connection: list(connection.execute(audit.select_acts()))):
+        number += 1
+        where = place(act=raw.number)
+        row = audit.stored(administrative_acts, raw)
+        if not findings.can_read(FaultKind.ACT, where, row):
+            return told
+        plain = dict(row.values)
+        found: bytes = plain.pop("hash")
+        if plain["number"] != number:
+            findings.add(FaultKind.ACT, place(act=number), "is missing")
+            number = plain["number"]
+        if act_hash(parent, **plain) != found:
+            findings.add(FaultKind.ACT, where, "its hash does not follow from it and the act before it")
+        parent = found
+        told.since = told.since or plain["recorded_at"]
+        try:
+            told.take_in(plain["act"], json.loads(plain["detail"]), plain["reason"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            findings.add(FaultKind.ACT, where, "detail has not the form of one: edited or damaged")
+    return told

@@ -1,0 +1,109 @@
+"""Checking what actors used up: it follows from their commands; their quotas do not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from archetype.log.command import CommandType
+from archetype.log.costs import cost_of
+from archetype.log.facts import FactType
+from archetype.log.hashes import HashedEvent
+from archetype.service.verification.faults import FaultKind, Findings, place
+from archetype.store import audit
+from archetype.store.database import Reading
+from archetype.store.schema import daily_usage, quotas, tick_usage
+from archetype.store.usage import day_of
+
+__all__ = ["UsageTally"]
+
+_Place = tuple[UUID, UUID, int]
+
+
+class UsageTally:
+    """Counts what the log says that actors used up, and compares the rows with it.
+
+    Ticks are counted while they are open, or where a row tells of them still.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._rows: dict[_Place, int] = {}
+        self._ticks: dict[_Place, int] = {}
+        self._committed: dict[UUID, int] = {}
+        self._days: dict[tuple[UUID, str], tuple[int, int]] = {}
+
+    async def begin(self, reading: Reading) -> None:
+        """Read which ticks there are rows for, and check the form of the quotas."""
+        findings = self._findings
+        for row in await reading.read(lambda connection: list(connection.execute(audit.select(quotas)))):
+            where = place(actor=row.actor_id, quota="")[:-1]
+            stored = audit.stored(quotas, row)
+            if findings.can_read(FaultKind.USAGE, where, stored):
+                for name in ("commands_per_tick", "tokens_per_day"):
+                    if (stored.values[name] or 0) < 0:
+                        findings.add(FaultKind.USAGE, where, f"{name} is below 0: edited or damaged")
+        for row in await reading.read(lambda connection: list(connection.execute(audit.select(tick_usage)))):
+            where = _tick_place(row.actor_id, row.world_id, row.tick)
+            stored = audit.stored(tick_usage, row)
+            if findings.can_read(FaultKind.USAGE, where, stored):
+                values = stored.values
+                self._rows[values["actor_id"], values["world_id"], values["tick"]] = values["commands"]
+
+    def count(self, event: HashedEvent) -> None:
+        """Take in one row of a world's log; they come in order."""
+        if event.kind == "command":
+            self._count_command(event)
+        elif event.type == FactType.TICK_COMMITTED:
+            self._committed[event.world_id] = event.tick
+            for key in [key for key in self._ticks if key[1:] == (event.world_id, event.tick)]:
+                if key not in self._rows:
+                    del self._ticks[key]
+
+    def _count_command(self, event: HashedEvent) -> None:
+        # What a fork took along was paid for where it was accepted.
+        if event.actor_id is None or event.cause_id is not None or not (cost := _cost(event)):
+            return
+        day = (event.actor_id, day_of(event.recorded_at))
+        commands, tokens = self._days.get(day, (0, 0))
+        self._days[day] = (commands + 1, tokens + cost)
+        if event.version > 1:  # the command that makes a world takes no place in its ticks
+            key = (event.actor_id, event.world_id, event.tick)
+            self._ticks[key] = self._ticks.get(key, 0) + 1
+
+    async def finish(self, reading: Reading) -> None:
+        """Compare the rows with what was counted."""
+        for key in sorted(self._rows.keys() | self._ticks.keys(), key=str):
+            if key not in self._rows and key[2] <= self._committed.get(key[1], -1):
+                continue
+            self._compare(_tick_place(*key), "commands", self._rows.get(key), self._ticks.get(key))
+        statement = audit.select(daily_usage)
+        for row in await reading.read(lambda connection: list(connection.execute(statement))):
+            where = place(actor=row.actor_id, day=row.day)
+            stored = audit.stored(daily_usage, row)
+            counted = self._days.pop((stored.values["actor_id"], stored.values["day"]), None)
+            if self._findings.can_read(FaultKind.USAGE, where, stored):
+                commands, tokens = counted or (None, None)
+                self._compare(where, "commands", stored.values["commands"], commands)
+                self._compare(where, "tokens", stored.values["tokens"], tokens)
+        for (actor_id, day), (commands, _) in self._days.items():
+            self._compare(place(actor=actor_id, day=day), "commands", None, commands)
+
+    def _compare(self, where: str, name: str, found: int | None, counted: int | None) -> None:
+        if found != counted:
+            what = f"{name}: {found or 0} in the row, but the log says {counted or 0}"
+            self._findings.add(FaultKind.USAGE, where, what)
+
+
+def _tick_place(actor_id: Any, world_id: Any, tick: Any) -> str:
+    return place(actor=actor_id, world=world_id, tick=tick)
+
+
+def _cost(event: HashedEvent) -> int:
+    """Return what a command cost; 0 for what is damaged, which is a fault of its own."""
+    try:
+        row_count = 1 if event.batch is None else json.loads(event.payload)["row_count"]
+        return cost_of(CommandType(event.type), row_count)
+    except (ValueError, TypeError, KeyError):
+        return 0
