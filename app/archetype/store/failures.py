@@ -31,9 +31,9 @@ _STATES = {
 
 _MESSAGES = {
     "database is locked": "another process holds the file's write lock; end it if it does not let go",
-    "is full": "free some space; nothing of this was written",
+    "disk is full": "free some space",
     "readonly": "let this process write the file and its folder",
-    "disk I/O error": "the system's log says what is wrong with the disk; nothing of this was written",
+    "disk I/O error": "the system's log says what is wrong with the disk",
     "unable to open": "let this process read and write the file and its folder",
     "cached statement plan": "the schema was changed meanwhile; the next try sees the new one",
 }
@@ -88,7 +88,7 @@ def _remedy(cause: BaseException | None) -> str | None:
 
 
 def _said(cause: BaseException | None, error: BaseException) -> str:
-    return str(cause or error).strip().splitlines()[0]
+    return next(iter(str(cause or error).strip().splitlines()), repr(error))
 
 
 def _state(cause: BaseException | None) -> str:
