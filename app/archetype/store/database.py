@@ -19,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
-from archetype.store.failures import is_lost, translated
+from archetype.store.failures import is_beyond_asking, is_lost, translated
 
 __all__ = ["Database", "Mapper", "Reading", "parse_url"]
 
@@ -311,7 +311,7 @@ class Database:
                 },
             },
         )
-        event.listen(engine.sync_engine, "handle_error", _give_up_silent)
+        event.listen(engine.sync_engine, "handle_error", _throw_away)
         return engine
 
     def _sqlite_writer(self) -> _SqliteWriter:
@@ -403,9 +403,8 @@ def _on_connect(engine: sa.Engine, *statements: str) -> None:
     event.listen(engine, "connect", prepare)
 
 
-def _give_up_silent(context: ExceptionContext) -> None:
-    """Throw a connection away that did not answer in time: asking it for anything more would hang."""
-    if isinstance(context.original_exception, TimeoutError):
+def _throw_away(context: ExceptionContext) -> None:
+    if is_beyond_asking(context.original_exception):
         context.is_disconnect = True
 
 

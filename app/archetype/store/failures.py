@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from archetype.errors import CorruptionError, UnavailableError
 
-__all__ = ["is_lost", "translated"]
+__all__ = ["is_beyond_asking", "is_lost", "translated"]
 
 _STATES = {
     "08": "the connection broke",
@@ -35,6 +35,7 @@ _MESSAGES = {
     "readonly": "let this process write the file and its folder",
     "disk I/O error": "the system's log says what is wrong with the disk",
     "unable to open": "let this process read and write the file and its folder",
+    "another operation": "the connection broke in the middle of it",
     "cached statement plan": "the schema was changed meanwhile; the next try sees the new one",
 }
 """What SQLite and the drivers say, and what helps."""
@@ -55,7 +56,7 @@ async def translated(name: str) -> AsyncGenerator[None]:
     except TimeoutError as error:
         msg = f"{name} did not answer in time"
         raise UnavailableError(msg, retry_after_s=1) from error
-    except (OSError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         msg = f"{name} cannot be reached: {error}"
         raise UnavailableError(msg, retry_after_s=1) from error
     except (DBAPIError, asyncpg.PostgresError) as error:
@@ -73,9 +74,19 @@ async def translated(name: str) -> AsyncGenerator[None]:
 
 def is_lost(error: BaseException) -> bool:
     """Tell whether an error of PostgreSQL's driver says that a connection is of no use any more."""
-    if isinstance(error, (OSError, asyncpg.InterfaceError)):
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return True
     return isinstance(error, asyncpg.PostgresError) and _state(error)[:2] in {"08", "57"}
+
+
+def is_beyond_asking(error: BaseException) -> bool:
+    """Tell whether a connection must be thrown away without a farewell, which would hang or fail as well.
+
+    It did not answer in time, or broke in such a way that the driver does not know where it stands.
+    """
+    return any(
+        isinstance(each, (TimeoutError, asyncpg.InternalClientError)) for each in (error, error.__cause__)
+    )
 
 
 def _remedy(cause: BaseException | None) -> str | None:
