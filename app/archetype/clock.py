@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 __all__ = [
+    "epoch_ns",
     "is_alive",
     "monotonic_s",
     "new_id",
@@ -33,6 +34,11 @@ def utc_now() -> datetime:
 def monotonic_s() -> float:
     """Return seconds of a clock that never goes back, for measuring durations."""
     return time.perf_counter()
+
+
+def epoch_ns(at_s: float) -> int:
+    """Say when a moment of the monotonic clock was, in nanoseconds since 1970."""
+    return time.time_ns() - round((monotonic_s() - at_s) * 1e9)
 
 
 # Ids are unique, not secret: a generator of our own spares a system call for each, keeps clear of

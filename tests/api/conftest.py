@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,33 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from litestar import Litestar
 
-from archetype.api.application import create_app
-from archetype.service.container import ServiceContainer
-
-# The helpers beside this file are no package.
 sys.path.insert(0, str(Path(__file__).parent))
 
-MOVEMENT = "archetype.examples.movement"
-
-
-@asynccontextmanager
-async def opened(database_url: str) -> AsyncIterator[Litestar]:
-    """Open the application; one task does both ends of its lifespan, as in a server."""
-    app = create_app(ServiceContainer(database_url), modules=[MOVEMENT], is_loopback=True)
-    ready, done = asyncio.Event(), asyncio.Event()
-
-    async def live() -> None:
-        async with app.lifespan():
-            ready.set()
-            await done.wait()
-
-    task = asyncio.create_task(live())
-    await asyncio.wait({task, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    yield app
-    done.set()
-    await task
+from applications import make_world, opened
 
 
 @pytest.fixture
@@ -78,16 +54,6 @@ async def restarted(database_url: str):
                 yield client
 
     return opened_again
-
-
-async def make_world(client: httpx.AsyncClient) -> str:
-    """Make the world `demo`, with a mover that has id 1, and return the world's id."""
-    world = (await client.post("/worlds", json={"name": "demo", "seed": 7})).json()["world_id"]
-    processor = {"type": "add_processor", "payload": {"processor": "MovementProcessor"}}
-    assert (await client.post(f"/worlds/{world}/commands", json=processor)).status_code == 202
-    mover = {"components": [{"type": "Position", "x": 1.0}, {"type": "Velocity", "dx": 2.0}]}
-    assert (await client.post(f"/worlds/{world}/entities", json=mover)).json()["entity_id"] == 1
-    return world
 
 
 @pytest.fixture

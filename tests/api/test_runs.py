@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from archetype.core.processor import AsyncProcessor
-from archetype.examples.movement import Position
+from applications import latched
 
 ASYNC = {"Prefer": "respond-async"}
-
-
-class Latch:
-    """Keeps ticks back until it is open."""
-
-    def __init__(self) -> None:
-        self.entered, self.opened = asyncio.Event(), asyncio.Event()
-
-
-class Latched(AsyncProcessor):
-    """Waits for the latch of its world, if there is one."""
-
-    components = (Position,)
-
-    async def process(self, df, *, resources, **kwargs):
-        latch = resources.get(Latch)
-        if latch is not None:
-            latch.entered.set()
-            await latch.opened.wait()
-        return df
-
-
-async def latched(app, client, world) -> Latch:
-    latch = Latch()
-    services = app.dependencies["services"].dependency()
-    services.world_service.live(UUID(world)).resources.insert(latch)
-    command = {"type": "add_processor", "payload": {"processor": "Latched"}}
-    assert (await client.post(f"/worlds/{world}/commands", json=command)).status_code == 202
-    return latch
 
 
 async def events_of(client, path, **headers):
@@ -127,3 +96,13 @@ async def test_a_world_that_runs_is_left_in_peace_by_requests_that_do_not_fit(li
     stale = ASYNC | {"If-Match": '"1"'}
     problem(await lite.post("/worlds/demo/run", headers=stale), 412, "version_conflict")
     assert (await lite.get("/worlds/demo/runs")).json() == []
+
+
+async def test_the_document_says_what_runs_answer(lite):
+    """Also what is answered before a run has ended."""
+    paths = (await lite.get("/openapi.json")).json()["paths"]
+    assert {"200", "202", "429"} <= paths["/worlds/{world}/run"]["post"]["responses"].keys()
+    assert {"200", "202"} <= paths["/runs/{run_id}/cancel"]["post"]["responses"].keys()
+    assert "201" not in paths["/runs/{run_id}/cancel"]["post"]["responses"]
+    streamed = paths["/runs/{run_id}/events"]["get"]["responses"]
+    assert list(streamed["200"]["content"]) == ["text/event-stream"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from archetype import __version__
+from archetype.settings import DEFAULT_MEMORY_BUDGET_BYTES
 
 METHODS = {"get", "post", "patch", "delete", "put"}
 
@@ -42,11 +43,24 @@ async def test_metrics_count_by_template(lite, lite_world) -> None:
     text = answer.text
     assert "archetype_commands_accepted_total 3.0" in text
     assert "archetype_ticks_committed_total 3.0" in text
+    assert 'archetype_stored_pages_total{form="plain"}' in text
+    assert 'archetype_stored_page_bytes_total{of="stored"}' in text
     assert "archetype_command_queue_depth 0.0" in text
     count = 'duration_seconds_count{method="POST",path="/worlds/{world}/commands",status="202"} 3.0'
     assert count in text
     assert 'path="(none)",status="404"' in text
     assert lite_world not in text
+
+
+async def test_metrics_tell_what_the_caches_take(lite, lite_world) -> None:
+    await lite.post("/worlds/demo/commands", json={"type": "spawn", "payload": {"components": []}})
+    await lite.post("/worlds/demo/run", json={"num_steps": 1})
+    text = (await lite.get("/metrics")).text
+    assert 'archetype_cache_values{cache="projections"} 1.0' in text
+    assert 'archetype_cache_evictions_total{cache="pages"} 0.0' in text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(figures["archetype_memory_budget_bytes"]) == DEFAULT_MEMORY_BUDGET_BYTES
+    assert float(figures['archetype_cache_bytes{cache="projections"}']) > 1_000
 
 
 async def test_a_request_id_comes_back(lite) -> None:

@@ -6,9 +6,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from bench import diffs, history, processes, scheduling, verification, worlds
+from bench import diffs, growth, history, processes, scheduling, storage, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -24,11 +25,20 @@ PER_DATABASE: dict[str, Measurement] = {
     "entity": history.entity,
     "fork": history.fork,
     "replay": history.replay,
+    "storage": storage.storage,
     "verify": verification.verify,
     "diff": diffs.diff,
     "server": processes.server,
     "http": processes.http,
 }
+GROWTH: dict[str, Measurement] = {
+    "long": growth.long,
+    "many": growth.many,
+    "forks": growth.forks,
+    "big": growth.big,
+}
+"""They take many minutes, so only those that `--only` names are measured."""
+
 ONCE: dict[str, Measurement] = {"imports": processes.imports, "scheduling": scheduling.scheduling}
 
 
@@ -38,7 +48,10 @@ def main() -> int:
         "--quick", action="store_true", help="fewer repetitions, smaller worlds; a minute or so"
     )
     parser.add_argument(
-        "--only", action="append", choices=[*ONCE, *PER_DATABASE], help="may be given repeatedly"
+        "--only", action="append", choices=[*ONCE, *PER_DATABASE, *GROWTH], help="may be given repeatedly"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of what grows: 0.1 measures a tenth of the ticks and worlds"
     )
     parser.add_argument("--database", choices=["sqlite", "postgres"], help="measure on this kind alone")
     parser.add_argument(
@@ -60,6 +73,12 @@ def _measure_all(given: Databases, arguments: argparse.Namespace) -> list[Row]:
     kinds = [kind for kind in given.kinds if arguments.database in {None, kind}]
     plan = [(name, "-", measure) for name, measure in ONCE.items()]
     plan += [(name, kind, measure) for kind in kinds for name, measure in PER_DATABASE.items()]
+    plan += [
+        (name, kind, partial(measure, scale=arguments.scale))
+        for kind in kinds
+        for name, measure in GROWTH.items()
+        if name in (arguments.only or ())
+    ]
     for name, kind, measure in plan:
         if arguments.only and name not in arguments.only:
             continue

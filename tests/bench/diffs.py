@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from archetype.core.state import WorldState
 from archetype.service.admission import CommandRequest
+from archetype.service.budget import MemoryBudget
 from archetype.service.cache import page_cache
 from archetype.service.container import ServiceContainer
 from archetype.service.diff import DiffService
@@ -42,7 +43,10 @@ def diff(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
             for _ in range(repeat):
                 # Each time anew: what it has read once would come from memory.
                 service = DiffService(
-                    services.database, services.world_service, _every_state_is_stored, page_cache()
+                    services.database,
+                    services.world_service,
+                    _every_state_is_stored,
+                    page_cache(MemoryBudget(2**26)),
                 )
                 start = time.perf_counter()
                 outcome = await service.diff(rows[0], 1, rows[1], 1)

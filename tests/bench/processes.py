@@ -81,10 +81,10 @@ def server(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
             with _serving(SERVER, _environment(url)) as (_, process, ready_s):
                 ready.append(ready_s)
                 time.sleep(1.0)
-                rest.append(_resident_mb(process.pid))
+                rest.append(resident_mb(process.pid))
     with _serving(BARE_SERVER, _plain_environment()) as (_, process, bare_ready_s):
         time.sleep(0.5)
-        bare_mb = _resident_mb(process.pid)
+        bare_mb = resident_mb(process.pid)
     return [
         Row("server ready", kind, median(ready), "s", 2.0, bare_ready_s, "bare uvicorn"),
         Row("server at rest", kind, median(rest), "MB", 220.0, bare_mb, "bare uvicorn"),
@@ -124,6 +124,13 @@ def http(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
             f"executemany of the same rows, {BATCH} a transaction",
         ),
     ]
+
+
+@contextmanager
+def started(url: str) -> Iterator[tuple[int, float]]:
+    """Start a server over a database; give its process id and how long it took until it answered."""
+    with _serving(SERVER, _environment(url)) as (_, process, ready_s):
+        yield process.pid, ready_s
 
 
 def _storm(port: int, path: str, body: bytes, seconds: float) -> float:
@@ -184,7 +191,7 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], said: IO[byte
     raise RuntimeError(message)
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

@@ -34,6 +34,7 @@ EXPECTED = {
     "CorruptionError": 6,
     "DivergenceError": 6,
     "OverloadedError": 7,
+    "QuotaExceededError": 7,
     "SchemaOutdatedError": 7,
     "UnavailableError": 7,
     "TickFailedError": 1,

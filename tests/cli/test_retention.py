@@ -44,6 +44,14 @@ def test_thinning_says_what_it_does_and_the_past_stays_readable(archetype, movin
     assert thinned["payload"] == {"ticks_dropped": 6, "keep_every": 4, "reason": "tidy"}
 
 
+def test_thinning_by_age_keeps_all_of_a_young_world(archetype, moving):
+    planned = archetype("world", "thin", moving, "--keep", "log-spaced", "--dry-run").json
+    assert (planned["droppable_count"], planned["kept"]) == (0, {"log-spaced": 8, "the newest": 1})
+    done = archetype("world", "thin", moving, "--keep", "log-spaced", "--keep-every", 2, "--dry-run")
+    assert done.code == 2
+    assert "choose one" in done.err
+
+
 def test_thinning_a_world_that_is_not_there_is_an_error(archetype):
     assert archetype("world", "thin", "nobody", "--dry-run").code == 4
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 import sqlalchemy as sa
-import yaml
 
 from archetype import Component, system
 from archetype.core.config import WorldConfig
@@ -221,20 +220,6 @@ def test_links_lead_somewhere(document):
     path = ROOT / "docs" / document
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
-
-
-def test_the_compose_file_keeps_to_its_rules():
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    assert "version" not in compose
-    for name, service in compose["services"].items():
-        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name
-        if name != "db":
-            assert service["read_only"]
-            assert service["cap_drop"] == ["ALL"]
-    assert compose["services"]["db"]["volumes"] == ["database:/var/lib/postgresql"]
-    assert (
-        compose["services"]["api"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
-    )
 
 
 def test_every_runtime_dependency_is_constrained():

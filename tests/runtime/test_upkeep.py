@@ -99,6 +99,7 @@ async def test_snapshots_are_thinned_and_their_pages_collected(runtime, world):
     plan = await world.thin(3, dry_run=True)
     assert isinstance(plan, ThinPlan)
     assert (await world.thin(keep_every=3, dry_run=True)).ticks == plan.ticks
+    assert (await world.thin(keep="log-spaced", dry_run=True)).ticks == []
     actor = ActorCtx(roles={"admin"})
     result = await world.as_actor(actor).thin(3, reason="too much")
     assert isinstance(result, ThinResult)

@@ -16,6 +16,7 @@ from archetype.errors import CorruptionError, InvalidInputError, TickNotFoundErr
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service import page_reading
 from archetype.service.admission import CommandRequest
+from archetype.service.budget import MemoryBudget
 from archetype.service.cache import page_cache
 from archetype.service.diff import (
     DiffService,
@@ -44,7 +45,8 @@ def state_reader(services, taken=None):
 
 @pytest.fixture
 def differ(services):
-    return DiffService(services.database, services.world_service, state_reader(services), page_cache())
+    pages = page_cache(MemoryBudget(2**24))
+    return DiffService(services.database, services.world_service, state_reader(services), pages)
 
 
 async def submit(services, world, *requests):
@@ -182,9 +184,9 @@ async def test_only_pages_that_differ_are_read_and_only_once(services, differ, m
     read = []
     original = page_reading.read_pages
 
-    def counted(connection, hashes):
+    def counted(connection, hashes, hold):
         read.extend(hashes)
-        return original(connection, hashes)
+        return original(connection, hashes, hold)
 
     monkeypatch.setattr(page_reading, "read_pages", counted)
     a = await a_world(services)
@@ -213,7 +215,10 @@ async def test_a_state_that_is_not_stored_is_asked_for(services, dropped):
         where = (snapshots.c.world_id == world.world_id, snapshots.c.tick == 1)
         await services.database.write(lambda c, where=where: c.execute(sa.delete(snapshots).where(*where)))
     differ = DiffService(
-        services.database, services.world_service, state_reader(services, taken), page_cache()
+        services.database,
+        services.world_service,
+        state_reader(services, taken),
+        page_cache(MemoryBudget(2**24)),
     )
     found = await differ.diff(a, 1, b, 1)
     assert found.summary == DiffSummary(removed=1, changed=1, values=1)

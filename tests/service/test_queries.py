@@ -172,9 +172,9 @@ async def test_only_the_pages_of_the_wanted_columns_are_read(services, database_
     read = []
     original = queries.read_pages
 
-    def counted(connection, hashes):
+    def counted(connection, hashes, hold):
         read.extend(hashes)
-        return original(connection, hashes)
+        return original(connection, hashes, hold)
 
     monkeypatch.setattr(queries, "read_pages", counted)
     async with ServiceContainer(database_url) as other:

@@ -1,16 +1,21 @@
 """Thinning and garbage collection: what goes, what stays and why, and that nothing is missed."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 import sqlalchemy as sa
 from daft import col
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archetype.core.component import Component
 from archetype.core.config import WorldConfig
 from archetype.core.processor import AsyncProcessor
+from archetype.errors import InvalidInputError
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
+from archetype.service.policy import Keeping
 from archetype.service.queries import Selection
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
@@ -239,3 +244,58 @@ async def test_thinning_and_collecting_are_safe_beside_a_running_world(services,
         await services.replay_service.replay(await services.world_service.find(world_id))
     ).divergence is None
     assert (await verify(services.database)).faults == ()
+
+
+def kept(newest, keeping, ticks=None):
+    return {tick for tick in ticks or range(newest + 1) if keeping.reason(tick, newest=newest)}
+
+
+@given(st.integers(0, 3_000), st.integers(0, 3_000))
+def test_thinning_again_and_again_by_age_comes_out_as_once(earlier, later):
+    keeping = Keeping(keep="log-spaced")
+    first, newest = sorted([earlier, later])
+    left = kept(first, keeping) | set(range(first + 1, newest + 1))
+    assert kept(newest, keeping, left) == kept(newest, keeping)
+
+
+@given(st.integers(0, 100_000))
+def test_by_age_the_last_stay_and_of_the_others_a_few(newest):
+    found = sorted(kept(newest, Keeping(keep="log-spaced")))
+    assert set(range(max(newest - 63, 0), newest + 1)) <= set(found)
+    assert len(found) <= 64 + 34 * max((newest // 64).bit_length(), 1)
+    assert all(b - a <= max(newest - a, 1) for a, b in pairwise(found))
+
+
+async def test_log_spaced_keeps_run_ends_labels_and_fork_points_too(services):
+    world_id = await world_of(services, "Rolling")
+    await run(services, world_id, 21)
+    await run(services, world_id, 139)
+    world = await services.world_service.find(world_id)
+    await services.label_service.add(world, "good", 30)
+    fork = await services.world_service.fork_world(world, "fork", tick=40)
+    await services.label_service.add(await services.world_service.find(fork.world_id), "theirs", 32)
+    planned = await plan(services, keep="log-spaced")
+    assert planned.kept["it has a label"] == 2
+    assert planned.kept["a run ended with it"] == 1
+    await thin(services, keep="log-spaced")
+    second = [tick for tick in range(32, 96) if tick % 2]
+    fourth = [3, 7, 11, 15, 19, 23, 27, 31]
+    left = sorted({*fourth, *second, *range(96, 160), 20, 30, 32, 40})
+    assert await stored_ticks(services) == left
+    assert (await plan(services, keep="log-spaced")).ticks == []
+    (entry,) = [
+        each for each in await services.command_service.history(world_id) if each.command.type == "thin_world"
+    ]
+    assert entry.command.payload["keep"] == "log-spaced"
+    assert (await verify(services.database)).faults == ()
+
+
+@pytest.mark.parametrize(
+    "options", [{"keep": "all"}, {"keep": "log-spaced", "keep_every": 2}, {"keep_every": 0}], ids=str
+)
+async def test_what_cannot_be_kept_is_refused(services, options):
+    await run(services, await world_of(services, "Rolling"), 2)
+    with pytest.raises(InvalidInputError, match="keep"):
+        await plan(services, **options)
+    with pytest.raises(InvalidInputError, match="keep"):
+        await thin(services, **options)

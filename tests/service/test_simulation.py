@@ -28,6 +28,8 @@ from archetype.log.command import CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from archetype.service.verification.verify import verify
+from archetype.store.database import Database
 
 X = "position__x"
 
@@ -446,3 +448,29 @@ async def test_a_listener_that_fails_after_the_last_tick_does_not_undo_the_run(s
         )
     world = await services.world_service.find("demo")
     assert world.committed_tick == 2
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+async def test_a_caller_that_is_cancelled_while_a_tick_commits_leaves_what_is_committed(
+    services, monkeypatch, steps
+):
+    world_id = await a_world(services)
+    request = RunRequest(steps=steps, command_id=new_id())
+    write, writes = Database.write, itertools.count(1)
+
+    async def write_and_cancel(self, use):
+        done = await write(self, use)
+        if next(writes) == 2:  # the first one began the run
+            raise asyncio.CancelledError
+        return done
+
+    monkeypatch.setattr(Database, "write", write_and_cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await services.simulation_service.run(world_id, request)
+    (run,) = await rows(services, "SELECT status, ticks_completed FROM runs")
+    assert run == (("completed" if steps == 1 else "failed"), 1)
+    ends = await rows(services, "SELECT tick, payload FROM events WHERE type = 'run_finished'")
+    assert [(end.tick, json.loads(end.payload)["ticks_completed"]) for end in ends] == [(steps > 1, 1)]
+    assert (await verify(services.database)).faults == ()
+    if steps == 1:
+        assert (await services.simulation_service.run(world_id, request)).ticks_completed == 1

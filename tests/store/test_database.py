@@ -1,6 +1,8 @@
 """Connections: what is refused, what is survived, and what an outage looks like."""
 
 import asyncio
+import gc
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -75,6 +77,31 @@ async def test_a_writer_that_is_cancelled_does_not_break_the_next(database):
     with pytest.raises(asyncio.CancelledError):
         await task
     await database.write(lambda connection: connection.execute(sa.text("UPDATE log_head SET position = 0")))
+
+
+async def test_a_write_that_fails_behind_its_cancelled_caller_is_nobodys_error(sqlite_url):
+    unheard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, what: unheard.append(what["message"]))
+    database = Database(sqlite_url)
+    entered, may_fail = threading.Event(), threading.Event()
+
+    def write(_connection):
+        entered.set()
+        may_fail.wait()
+        message = "too late to be heard"
+        raise RuntimeError(message)
+
+    writing = asyncio.create_task(database.write(write))
+    await asyncio.to_thread(entered.wait)
+    writing.cancel()
+    await asyncio.sleep(0)
+    may_fail.set()
+    await asyncio.wait({writing})
+    assert writing.cancelled()
+    del writing
+    gc.collect()
+    await database.close()
+    assert unheard == []
 
 
 async def test_connections_that_were_cut_are_made_anew(postgres_database_url):

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
@@ -15,7 +15,9 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 
 import archetype
+from archetype.api.collectors import MemoryCollector, PageCollector
 from archetype.api.gate import OPEN, Caller, Door
+from archetype.api.gauges import gauges
 from archetype.api.metrics import Metrics
 from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
@@ -37,6 +39,7 @@ from archetype.api.routes.system import SystemRoutes
 from archetype.api.routes.worlds import WorldRoutes
 from archetype.api.streaming import EventStreams
 from archetype.api.submitting import Submitter
+from archetype.api.tracing import Tracing
 from archetype.service.container import ServiceContainer, load_modules
 
 __all__ = ["JSON_BYTES_MAX", "create_app"]
@@ -51,7 +54,11 @@ DESCRIPTION = (
 
 
 def create_app(
-    container: ServiceContainer, *, modules: Sequence[str] = (), is_loopback: bool = False
+    container: ServiceContainer,
+    *,
+    modules: Sequence[str] = (),
+    is_loopback: bool = False,
+    tracing: Tracing | None = None,
 ) -> Litestar:
     """Make the application; its lifespan loads the modules, opens the container and shuts it down.
 
@@ -61,16 +68,28 @@ def create_app(
     `is_loopback` says that only this machine can reach it: then, as long as no API key was ever made, callers
     without one are let in as its single user.
     """
-    metrics = Metrics(lambda: container.appender.queue_depth)
     stopping = asyncio.Event()
     streams = EventStreams(stopping)
+    collectors = [
+        MemoryCollector(container.budget),
+        PageCollector(container.simulation_service.page_counts),
+    ]
+    metrics = Metrics(gauges(container, streams), collectors)
+    container.observers.add(metrics)
+    if tracing is not None:
+        container.observers.add(tracing)
 
     door = Door(container.gate, is_loopback=is_loopback)
 
     def submitter(
-        caller: NamedDependency[Caller], key: IdempotencyKey = None, if_match: IfMatch = None
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
+        key: IdempotencyKey = None,
+        if_match: IfMatch = None,
     ) -> Submitter:
-        return Submitter(container, metrics, caller, Conditions(key, if_match, caller.actor_id))
+        conditions = Conditions(key, if_match, caller.actor_id)
+        noted: dict[str, Any] = request.scope["state"]
+        return Submitter(container, metrics, caller, conditions, noted)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None]:
@@ -122,7 +141,7 @@ def create_app(
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
-    app.asgi_handler = Observed(app.asgi_handler, metrics)
+    app.asgi_handler = Observed(app.asgi_handler, metrics, tracing)
     return app
 
 

@@ -55,6 +55,13 @@ class Caller:
         world, at, tick = reference.partition("@")
         return f"{await self.gate.require(self.principal, action, world)}{at}{tick}"
 
+    async def still_may(self, action: Action, world_id: UUID | None = None) -> None:
+        """Look again whether an action may go on that began a while ago.
+
+        Raises `AuthenticationError` for a key that does not hold any more, and `PermissionDeniedError`.
+        """
+        await self.gate.require(await self.gate.renewed(self.principal), action, world_id)
+
 
 class Door:
     """Lets a request in, or answers 401 or 403; a route that declares nothing is closed to everybody."""

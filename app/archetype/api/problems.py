@@ -193,9 +193,7 @@ def _fault(extra: Any) -> FieldFault:
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     request_id = request.scope["state"].get("request_id", "")
     if structlog.is_configured():
-        structlog.get_logger("archetype.api").error(
-            "unexpected", request_id=request_id, method=request.method, exc_info=error
-        )
+        structlog.get_logger("archetype.api").error("unexpected", method=request.method, exc_info=error)
     detail = "an unexpected error; the server's log has it under this request_id"
     return _problem(500, "internal", detail, details={"request_id": request_id})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -14,9 +15,12 @@ import uvicorn
 from archetype.api.application import create_app
 from archetype.api.gate import is_loopback_host
 from archetype.api.logging import configure_logging
+from archetype.api.sending import STALLED
+from archetype.api.tracing import tracing_from
 from archetype.core.querying import warm_daft
 from archetype.errors import InvalidInputError, UnavailableError
 from archetype.service.container import ServiceContainer
+from archetype.settings import LogFormat
 
 __all__ = ["serve"]
 
@@ -35,6 +39,7 @@ def serve(
     port: int = 8000,
     database_url: str | None = None,
     modules: Sequence[str] = (),
+    log_format: LogFormat | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is told the URL, with the real port for port 0.
@@ -46,10 +51,11 @@ def serve(
     if not is_loopback:
         asyncio.run(_require_key(host, ServiceContainer(database_url)))
     listener = _listen(host, port)
-    configure_logging()
+    configure_logging(log_format)
+    tracing = tracing_from(os.environ)
     url = _url(host, listener)
     container = ServiceContainer(database_url)
-    app = create_app(container, modules=modules, is_loopback=is_loopback)
+    app = create_app(container, modules=modules, is_loopback=is_loopback, tracing=tracing)
 
     def ready() -> None:
         # What came of the question is known: the lifespan has asked it.
@@ -78,6 +84,9 @@ def serve(
                 await warming
         except BaseExceptionGroup as group:
             raise _innermost(group) from None
+        finally:
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     with listener, asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(run())
@@ -115,6 +124,19 @@ class Server(uvicorn.Server):
             await super().shutdown(sockets=sockets)
         finally:
             cut.cancel()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Cut the connections of readers that were given up, about once a second."""
+        if counter % 10 == 0:
+            self._cut_given_up()
+        return await super().on_tick(counter)
+
+    def _cut_given_up(self) -> None:
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            cycle = connection.cycle
+            if cycle is not None and cycle.scope["state"].get(STALLED):
+                connection.transport.abort()
 
     def _cut_stalled(self) -> None:
         connections: list[Any] = list(self.server_state.connections)

@@ -1,20 +1,27 @@
-"""Live feeds as server-sent events: blocks of text that say where a reader goes on."""
+"""Server-sent events: blocks of text from any source that grows, under one limit for all that are open."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Response
-from litestar.response import Stream
-from litestar.types import ASGIApp, Receive, Scope, Send
 
-from archetype.api.schemas.events import EventResponse
-from archetype.errors import ArchetypeError, OverloadedError
-from archetype.service.live import Event, Feed
+from archetype.api.sending import PATIENCE_S, Reader, WatchedStream
+from archetype.clock import monotonic_s
+from archetype.errors import ArchetypeError, AuthenticationError, OverloadedError, PermissionDeniedError
 
-__all__ = ["EVENT_STREAM", "HEARTBEAT_S", "STREAMS_MAX", "EventStreams", "event_blocks"]
+__all__ = [
+    "EVENT_STREAM",
+    "HEARTBEAT_S",
+    "STREAMS_MAX",
+    "EventStreams",
+    "Source",
+    "closed_block",
+    "place_block",
+]
 
 EVENT_STREAM = "text/event-stream"
 
@@ -25,6 +32,46 @@ STREAMS_MAX = 256
 _RETRY_AFTER_S = 5.0
 
 Sleep = Callable[[float], Awaitable[None]]
+Recheck = Callable[[], Awaitable[object]]
+
+
+class Source(Protocol):
+    """What a stream is made of. Nothing is read ahead: the source keeps what its reader has not asked for."""
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there was no more at the last `read`."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more will come in this process."""
+        ...
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no more will ever come."""
+        ...
+
+    def place(self) -> bytes:
+        """Spell where a reader goes on who has everything that was read so far."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next blocks, none where there are none at present."""
+        ...
+
+    def lag(self, position: int) -> int:
+        """Return how many events are yet to be read, if the log ends at `position`."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when there may be more."""
+        ...
+
+    def close(self) -> None:
+        """End; a second time does no harm."""
+        ...
 
 
 class EventStreams:
@@ -36,69 +83,100 @@ class EventStreams:
         *,
         streams_max: int = STREAMS_MAX,
         heartbeat_s: float = HEARTBEAT_S,
+        patience_s: float = PATIENCE_S,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._stopping = stopping
+        self._patience_s = patience_s
         self._streams_max = streams_max
         self._heartbeat_s = heartbeat_s
         self._sleep = sleep
         self.open_count = 0
+        self._sources: set[Source] = set()
 
     async def answer(
-        self, opening: Callable[[], Awaitable[Feed]], location: str, *, follow: bool
+        self,
+        opening: Callable[[], Awaitable[Source]],
+        location: str,
+        *,
+        recheck: Recheck,
+        follow: bool = True,
     ) -> Response[Any]:
-        """Open a feed and stream it; 204 tells a reader not to come back, since nothing more will come.
+        """Open a source and stream it; 204 tells a reader not to come back, since nothing more will come.
 
-        Raises `OverloadedError` when too many streams are open, and what opening raises.
+        `recheck` raises once its reader is not permitted any more; it is asked at each heartbeat, and as
+        often in a stream that has no rest. Raises `OverloadedError` when too many streams are open, and what
+        opening raises.
         """
         if self.open_count >= self._streams_max:
             msg = f"{self.open_count} streams are open already; try again in {_RETRY_AFTER_S:g} seconds"
             raise OverloadedError(msg, retry_after_s=_RETRY_AFTER_S, open_count=self.open_count)
         self.open_count += 1
-        feed: Feed | None = None
+        source: Source | None = None
         try:
-            feed = await opening()
-            first = await feed.read()
+            source = await opening()
+            self._sources.add(source)
+            start = source.place()
+            first = await source.read()
         except BaseException:
-            self._end(feed)
+            self._end(source)
             raise
         headers = {"Content-Location": location, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        if not first and (feed.is_final or (feed.is_at_end and not follow)):
-            self._end(feed)
+        if not first and (source.is_final or (source.is_at_end and not follow)):
+            self._end(source)
             return Response(None, status_code=204, headers=headers)
-        blocks = self._blocks(feed, first, follow=follow)
-        return _EventStream(blocks, media_type=EVENT_STREAM, headers=headers, ended=lambda: self._end(feed))
+        reader = Reader(patience_s=self._patience_s, sleep=self._sleep)
+        blocks = self._blocks(source, reader, start + first, recheck=recheck, follow=follow)
+        return WatchedStream(
+            blocks, reader, media_type=EVENT_STREAM, headers=headers, ended=lambda: self._end(source)
+        )
 
-    def _end(self, feed: Feed | None) -> None:
+    def _end(self, source: Source | None) -> None:
         self.open_count -= 1
-        if feed is not None:
-            feed.close()
+        if source is not None:
+            self._sources.discard(source)
+            source.close()
 
-    async def _blocks(self, feed: Feed, events: list[Event], *, follow: bool) -> AsyncGenerator[bytes]:
-        """Give the events of a feed as blocks of text until it ends, the server stops, or reading fails.
+    def lag(self, position: int | None) -> int:
+        """Return how many events the slowest open stream has yet to read, if the log ends at `position`."""
+        return max((source.lag(position or 0) for source in self._sources), default=0)
 
-        The first block names the place where the feed begins, so that nothing is missed by a reader who is
-        cut off before the first event. So do heartbeats: a filter passes much over.
+    async def _blocks(
+        self, source: Source, reader: Reader, blocks: bytes, *, recheck: Recheck, follow: bool
+    ) -> AsyncGenerator[bytes]:
+        """Give blocks of text until the source ends, the server stops, the reader is late, or reading fails.
+
+        The first names the place where the stream begins, so that nothing is missed by a reader who is cut
+        off before the first event. So do heartbeats: a filter passes much over.
         """
-        yield _place(events[0].position - 1 if events else feed.place.position)
+        checked_s = monotonic_s()
         try:
             while not self._stopping.is_set():
-                if events:
-                    yield event_blocks(events)
-                elif feed.is_over or (feed.is_at_end and not follow):
+                if monotonic_s() - checked_s >= self._heartbeat_s:
+                    await recheck()
+                    checked_s = monotonic_s()
+                if blocks:
+                    yield blocks
+                elif source.is_over or (source.is_at_end and not follow):
                     return
-                elif feed.is_at_end and not await self._waited(feed):
-                    yield b": heartbeat\n" + _place(feed.place.position)
+                elif source.is_at_end and not await self._waited(source):
+                    await recheck()
+                    yield b": heartbeat\n" + source.place()
                     continue
-                events = await feed.read()
+                if reader.is_late:
+                    yield closed_block("slow_reader", "what was sent was read too late; ask again from here")
+                    return
+                blocks = await source.read()
+        except (AuthenticationError, PermissionDeniedError) as error:
+            yield closed_block(error.code, error.message)
         except ArchetypeError:
             # The reader asks again, and is told then what is wrong.
             return
 
-    async def _waited(self, feed: Feed) -> bool:
-        """Wait until the feed may have more, or the server stops; False when it is time for a heartbeat."""
+    async def _waited(self, source: Source) -> bool:
+        """Wait until there may be more, or the server stops; False when it is time for a heartbeat."""
         beat = asyncio.ensure_future(self._sleep(self._heartbeat_s))
-        ringing = {asyncio.ensure_future(feed.wait()), asyncio.ensure_future(self._stopping.wait())}
+        ringing = {asyncio.ensure_future(source.wait()), asyncio.ensure_future(self._stopping.wait())}
         try:
             done, _ = await asyncio.wait({beat, *ringing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -107,54 +185,12 @@ class EventStreams:
         return not done.isdisjoint(ringing)
 
 
-class _EventStream(Stream):
-    """A stream that says when it ended, however that was."""
-
-    __slots__ = ("_blocks", "_ended")
-
-    def __init__(
-        self,
-        blocks: AsyncGenerator[bytes],
-        *,
-        media_type: str,
-        headers: dict[str, str],
-        ended: Callable[[], None],
-    ) -> None:
-        super().__init__(blocks, media_type=media_type, headers=headers)
-        self._blocks = blocks
-        self._ended = ended
-
-    def to_asgi_response(self, *args: Any, **options: Any) -> Any:
-        """Make the response that is sent."""
-        return _Ending(super().to_asgi_response(*args, **options), self._blocks, self._ended)
-
-
-class _Ending:
-    """An ASGI response with something to do behind it, also when its client goes away."""
-
-    def __init__(self, response: ASGIApp, blocks: AsyncGenerator[bytes], ended: Callable[[], None]) -> None:
-        self._response = response
-        self._blocks = blocks
-        self._ended = ended
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._response(scope, receive, send)
-        finally:
-            self._ended()
-            await self._blocks.aclose()
-
-
-def event_blocks(events: list[Event]) -> bytes:
-    """Spell events as blocks: `id` is the position, `event` the type, `data` the event in a line of JSON."""
-    return b"".join(
-        f"id: {event.position}\nevent: {event.type}\ndata: ".encode()
-        + EventResponse.of(event).model_dump_json().encode()
-        + b"\n\n"
-        for event in events
-    )
-
-
-def _place(position: int) -> bytes:
+def place_block(place: int) -> bytes:
     """Spell a place: no event, since it has no data, but where a reader who was cut off goes on."""
-    return f"id: {position}\n\n".encode()
+    return f"id: {place}\n\n".encode()
+
+
+def closed_block(code: str, detail: str) -> bytes:
+    """Spell why the server ends a stream; it has no id, so that a reader goes on where it was."""
+    data = json.dumps({"code": code, "detail": detail})
+    return f"event: closed\ndata: {data}\n\n".encode()

@@ -21,15 +21,24 @@ __all__ = ["Submitter"]
 
 
 class Submitter:
-    """Submits the commands of one request, under its headers; each is counted once."""
+    """Submits the commands of one request, under its headers; each is counted once.
+
+    Into `noted`, the request's state, goes what its line in the log names.
+    """
 
     def __init__(
-        self, services: ServiceContainer, metrics: Metrics, caller: Caller, conditions: Conditions
+        self,
+        services: ServiceContainer,
+        metrics: Metrics,
+        caller: Caller,
+        conditions: Conditions,
+        noted: dict[str, Any],
     ) -> None:
         self.services = services
         self.metrics = metrics
         self.caller = caller
         self.conditions = conditions
+        self._noted = noted
 
     async def permit(self, world: str, types: Iterable[str]) -> str:
         """Let commands of these types pass, and return the world as it is to be looked up.
@@ -54,6 +63,7 @@ class Submitter:
             actor_id=self.caller.actor_id,
             expected_version=conditions.expected_version,
         )
+        self._noted["command_id"] = receipt.command_id
         if not receipt.is_duplicate:
             self.metrics.count_commands(1)
         return receipt
@@ -67,6 +77,8 @@ class Submitter:
             actor_id=self.caller.actor_id,
             expected_version=self.conditions.expected_version,
         )
+        if receipts:
+            self._noted["command_id"] = receipts[0].command_id
         self.metrics.count_commands(sum(not receipt.is_duplicate for receipt in receipts))
         return receipts
 

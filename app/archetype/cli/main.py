@@ -12,9 +12,11 @@ import typer
 from archetype.cli import (
     ancestry,
     audit,
+    backup,
     catalog,
     command,
     db,
+    doctor,
     entity,
     follow,
     identity,
@@ -91,6 +93,8 @@ app.add_typer(catalog.app, name="processor")
 follow.register(app)
 sql.register(app)
 verify.register(app)
+backup.register(app)
+doctor.register(app)
 app.add_typer(identity.actors, name="actor")
 app.add_typer(identity.keys, name="key")
 app.add_typer(quota.quotas, name="quota")

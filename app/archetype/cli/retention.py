@@ -26,16 +26,24 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it 
 def register(app: typer.Typer, world_app: typer.Typer) -> None:
     """Add the commands to the apps: `gc` to the whole, `thin` to that of worlds."""
     app.command(epilog="Example: archetype gc --dry-run")(gc)
-    world_app.command(epilog="Example: archetype world thin demo --keep-every 100 --module my_sim")(thin)
+    world_app.command(epilog="Example: archetype world thin demo --keep log-spaced --module my_sim")(thin)
 
 
 @with_session
-def thin(
+def thin(  # noqa: PLR0917  (options go by their names)
     session: Session,
     world: WorldArgument,
     keep_every: Annotated[
         int | None,
         typer.Option("--keep-every", min=1, metavar="N", help="Keep the snapshots of every N-th tick too."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="log-spaced",
+            help="Keep the last 64, then every 2nd, 4th, 8th … the older they are; run ends and labels too.",
+        ),
     ] = None,
     dry_run: DryRunOption = False,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the log.")] = None,
@@ -48,10 +56,11 @@ def thin(
     What stays: the newest, those that forks begin with, ticks that are no function of their inputs, and the
     last of each program. Pages are freed by `archetype gc`.
     """
+    chosen: Any = keep  # what it may be, the service says
 
     async def plan(services: ServiceContainer) -> ThinPlan:
         found = await services.world_service.find(world)
-        return await services.retention_service.plan(found, keep_every=keep_every)
+        return await services.retention_service.plan(found, keep_every=keep_every, keep=chosen)
 
     planned = on_services(database_url, module, plan)
     if dry_run:
@@ -72,7 +81,7 @@ def thin(
                 show(tick - first + 1)
 
             return await services.retention_service.thin(
-                found, keep_every=keep_every, reason=reason, on_tick=on_tick
+                found, keep_every=keep_every, keep=chosen, reason=reason, on_tick=on_tick
             )
 
     result = on_services(database_url, module, act)
@@ -107,7 +116,7 @@ def gc(
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Remove the pages of all worlds that no snapshot refers to."""
+    """Remove the pages of all worlds that no snapshot needs."""
     found = on_services(database_url, None, _garbage)
     if dry_run or not found.page_count:
         session.output.record(asdict(found))

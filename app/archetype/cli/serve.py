@@ -12,7 +12,7 @@ import typer
 from archetype.cli.database import DatabaseOption, ModuleOption
 from archetype.cli.session import Session, with_session
 from archetype.errors import AuthenticationError, PermissionDeniedError
-from archetype.settings import Settings
+from archetype.settings import LogFormat, Settings
 
 __all__ = ["register"]
 
@@ -28,6 +28,13 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to listen on.")] = 8000,
     database_url: DatabaseOption = None,
     module: ModuleOption = None,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            "--log-format",
+            help="How lines are logged; by default text on a terminal, else json. Also ARCHETYPE_LOG_FORMAT.",
+        ),
+    ] = None,
 ) -> None:
     """Run the server until it is told to stop; the first time, a SQLite database is made as well.
 
@@ -36,6 +43,7 @@ def serve(
     from archetype.api.server import serve as run_server
 
     settings = Settings.from_environment()
+    form = log_format or settings.log_format
     # People keep their modules where they stand; what is installed comes first all the same.
     sys.path.append(str(Path.cwd()))
     run_server(
@@ -43,6 +51,7 @@ def serve(
         port=port,
         database_url=database_url or settings.database_url,
         modules=tuple(module or settings.modules),
+        log_format=form,
     )
 
 

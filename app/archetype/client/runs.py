@@ -128,6 +128,8 @@ class RunCalls(Calls):
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             for kind, data in self._transport.events(f"/runs/{run_id}/events", headers=headers):
+                if kind == "closed":
+                    break
                 info: answers.RunInfo = json.loads(data)
                 after = info["ticks_completed"]
                 yield info

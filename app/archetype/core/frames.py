@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from archetype.core.kernels import pc
-from archetype.errors import InvalidInputError, LimitExceededError
+from archetype.errors import FieldFault, InvalidInputError, LimitExceededError
 
 BATCH_ROWS_MAX = 16_777_216
+BATCH_COLUMNS_MAX = 1_000
+"""Far more than loaded components have; each column that does not fit is a fault in the answer."""
 _RECORD_BATCH, _DICTIONARY_BATCH = 3, 2
 
 
@@ -73,6 +75,7 @@ def decode_batch(data: bytes, *, row_count_max: int = BATCH_ROWS_MAX) -> pa.Tabl
     try:
         _refuse_expanding(data)
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            _refuse_columns(reader.schema)
             _refuse_layouts(reader.schema)
             batches: list[pa.RecordBatch] = []
             row_count = 0
@@ -89,6 +92,24 @@ def decode_batch(data: bytes, *, row_count_max: int = BATCH_ROWS_MAX) -> pa.Tabl
             return pa.Table.from_batches(batches, schema=reader.schema)
     except (pa.ArrowException, OSError, EOFError, ValueError, struct.error, IndexError, OverflowError) as exc:
         raise InvalidInputError(f"The batch is not a sound Arrow IPC stream: {exc}") from exc
+
+
+def _refuse_columns(schema: pa.Schema) -> None:
+    if len(schema) > BATCH_COLUMNS_MAX:
+        msg = f"The batch has {len(schema)} columns, {BATCH_COLUMNS_MAX} are allowed; split it."
+        raise LimitExceededError(msg, limit=BATCH_COLUMNS_MAX, actual=len(schema))
+    for index in range(len(schema)):
+        try:
+            _names(schema.field(index))
+        except UnicodeDecodeError:
+            msg = f"The name of column {index} is not UTF-8; name columns component__field."
+            raise InvalidInputError(msg, faults=[FieldFault(str(index), msg)]) from None
+
+
+def _names(column: pa.Field) -> list[str]:
+    """Read a column's name and those within it: Arrow takes any bytes for one until it is asked for."""
+    inner = [column.type.field(index) for index in range(column.type.num_fields)]
+    return [column.name, *(name for each in inner for name in _names(each))]
 
 
 def plain_layout(table: pa.Table) -> pa.Table:

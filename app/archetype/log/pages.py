@@ -1,9 +1,9 @@
-"""Pages: up to 65,536 values of one column in the one byte form that is hashed and stored.
+"""Pages: up to 65,536 values of one column in the one byte form that is hashed.
 
 The form is Arrow's own memory layout with everything that may differ between equal arrays taken out:
 offsets start at zero, null slots hold zeros, padding is zero, every NaN is the same NaN, and no
 validity bitmap is kept where nothing is null. docs/hashes.md describes it; a page's name is the SHA-256
-of exactly these bytes, so `sha256(data) = page_hash` checks a page in plain SQL.
+of exactly these bytes. In which form they are stored is another matter: see `archetype.log.patches`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ _MAGIC = b"page:1\n"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An encoded page: its name and its pieces, joined only when they are stored."""
+    """An encoded page: its name and its pieces, joined only when they are to be stored."""
 
     page_hash: bytes
     pieces: tuple[Any, ...]
 
     @property
     def data(self) -> bytes:
-        """The bytes that are stored, whose SHA-256 is the page's name."""
+        """The bytes whose SHA-256 is the page's name."""
         return b"".join(self.pieces)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many they are."""
+        return sum(len(piece) for piece in self.pieces)
 
 
 class PageHead(NamedTuple):

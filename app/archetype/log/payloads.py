@@ -268,6 +268,7 @@ class ThinWorld(Payload):
 
     ticks_dropped: Annotated[int, Field(ge=0, strict=True)]
     keep_every: Annotated[int, Field(ge=1, strict=True)] | None = None
+    keep: Literal["log-spaced"] | None = None
     reason: Reason | None = None
 
 

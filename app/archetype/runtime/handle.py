@@ -160,7 +160,7 @@ class WorldHandle:
         if self._seed is not None and row.seed != self._seed:
             msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
             raise StateConflictError(msg, seed=row.seed)
-        live = worlds.live(row.world_id)
+        live = worlds.adopt(row.world_id)
         live.known_resources = await self._in_line(services, row, live)
         for resource in self._initial_resources:
             live.resources.insert(resource)

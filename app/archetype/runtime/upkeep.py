@@ -8,6 +8,7 @@ from typing import Literal, overload
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.runtime.handle import WorldHandle
+from archetype.service.policy import Keep
 from archetype.service.replays import ReplayReport
 from archetype.service.retention import ThinPlan, ThinResult
 from archetype.service.verification.faults import VerifyReport
@@ -54,26 +55,43 @@ class Upkeep(WorldHandle):
 
     @overload
     async def thin(
-        self, keep_every: int | None = None, *, reason: str | None = None, dry_run: Literal[False] = False
+        self,
+        keep_every: int | None = None,
+        *,
+        keep: Keep | None = None,
+        reason: str | None = None,
+        dry_run: Literal[False] = False,
     ) -> ThinResult: ...
 
     @overload
     async def thin(
-        self, keep_every: int | None = None, *, reason: str | None = None, dry_run: Literal[True]
+        self,
+        keep_every: int | None = None,
+        *,
+        keep: Keep | None = None,
+        reason: str | None = None,
+        dry_run: Literal[True],
     ) -> ThinPlan: ...
 
     async def thin(
-        self, keep_every: int | None = None, *, reason: str | None = None, dry_run: bool = False
+        self,
+        keep_every: int | None = None,
+        *,
+        keep: Keep | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
     ) -> ThinPlan | ThinResult:
         """Drop the snapshots of the world's own ticks that a replay rebuilds, or with `dry_run` say which.
 
-        `keep_every` N keeps those of each N-th tick too; the log keeps `reason`. Each is rebuilt and compared
-        first, with this process's code; pages are freed by `ArchetypeRuntime.collect_garbage`.
+        `keep_every` N keeps those of each N-th tick too. `keep="log-spaced"` instead keeps the last 64, then
+        every second, fourth and so on, the older they are, and those with which runs ended or which have
+        labels. The log keeps `reason`. Each is rebuilt and compared first, with this process's code; pages
+        are freed by `ArchetypeRuntime.collect_garbage`.
         """
         services = await self._activate(CommandType.THIN_WORLD)
         row = await self._row(services)
         if dry_run:
-            return await services.retention_service.plan(row, keep_every=keep_every)
+            return await services.retention_service.plan(row, keep_every=keep_every, keep=keep)
         return await services.retention_service.thin(
-            row, keep_every=keep_every, reason=reason, actor_id=self._actor_id
+            row, keep_every=keep_every, keep=keep, reason=reason, actor_id=self._actor_id
         )

@@ -192,7 +192,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
         recorded: Mapping[str, ResourceRecord],
         resources: Mapping[str, ResourceRecord],
     ) -> RuntimeWorld:
-        live = services.world_service.live(info.world_id)
+        live = services.world_service.adopt(info.world_id)
         live.resources = self.resources.handles()
         loaded = take_over(live.resources, resources)
         live.known_resources = {path: each for path, each in recorded.items() if path in loaded}

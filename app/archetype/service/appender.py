@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
+from archetype.clock import monotonic_s
 from archetype.errors import OverloadedError
+from archetype.service.observing import FlushSeen, Observer
 from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
 from archetype.store.database import Database
 
@@ -26,14 +28,28 @@ FLUSH_BYTES_MAX = 8 * 1024 * 1024
 
 
 class _Request:
-    """One group that waits for its answers."""
+    """One group that waits for its answers, since when, and for whom."""
 
-    __slots__ = ("answers", "expected_version", "group", "needs_own_call", "size_bytes")
+    __slots__ = (
+        "answers",
+        "caller",
+        "expected_version",
+        "group",
+        "needs_own_call",
+        "queued_at_s",
+        "size_bytes",
+    )
 
     def __init__(
-        self, group: Sequence[NewCommand], expected_version: int | None, answers: asyncio.Future[list[Answer]]
+        self,
+        group: Sequence[NewCommand],
+        expected_version: int | None,
+        answers: asyncio.Future[list[Answer]],
+        caller: object,
     ) -> None:
         self.group = group
+        self.caller = caller
+        self.queued_at_s = monotonic_s()
         self.expected_version = expected_version
         self.answers = answers
         self.needs_own_call = expected_version is not None
@@ -46,8 +62,15 @@ class _Request:
 class Appender:
     """The one way in: hands groups of commands to the database, many callers to a transaction."""
 
-    def __init__(self, database: Database, *, queue_commands_max: int = QUEUE_COMMANDS_MAX) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        queue_commands_max: int = QUEUE_COMMANDS_MAX,
+        observer: Observer | None = None,
+    ) -> None:
         self._database = database
+        self._observer = observer or Observer()
         self._queue: deque[_Request] = deque()
         self._queued = 0
         self._queue_max = queue_commands_max
@@ -73,7 +96,8 @@ class Appender:
         if self._queued + len(group) > self._queue_max:
             msg = f"{self._queued} commands wait already; try again in a second"
             raise OverloadedError(msg, retry_after_s=1.0, queue_depth=self._queued)
-        request = _Request(group, expected_version, asyncio.get_running_loop().create_future())
+        answers = asyncio.get_running_loop().create_future()
+        request = _Request(group, expected_version, answers, self._observer.caller())
         self._queue.append(request)
         self._queued += len(group)
         self._start_flusher()
@@ -108,19 +132,34 @@ class Appender:
 
     async def _flush(self, requests: Sequence[_Request]) -> None:
         """Send one flush and answer its callers, each for itself."""
+        started_at_s = monotonic_s()
         try:
             answers = await self._send(requests)
         except Exception as error:  # noqa: BLE001  it belongs to the callers, whatever it is
+            self._tell(requests, started_at_s, is_committed=False)
             for request in requests:
                 if not request.answers.done():
                     request.answers.set_exception(error)
             return
+        self._tell(requests, started_at_s, is_committed=True)
         start = 0
         for request in requests:
             stop = start + len(request.group)
             if not request.answers.done():
                 request.answers.set_result(answers[start:stop])
             start = stop
+
+    def _tell(self, requests: Sequence[_Request], started_at_s: float, *, is_committed: bool) -> None:
+        if requests:
+            seen = FlushSeen(
+                command_count=sum(len(request.group) for request in requests),
+                queued_at_s=requests[0].queued_at_s,
+                started_at_s=started_at_s,
+                ended_at_s=monotonic_s(),
+                callers=[request.caller for request in requests if request.caller is not None],
+                is_committed=is_committed,
+            )
+            self._observer.flushed(seen)
 
     def _take(self) -> list[_Request]:
         """Take the next flush off the queue: within the limits, and no command id twice."""

@@ -12,6 +12,7 @@ from archetype.errors import InvalidInputError
 from archetype.service.ancestry import AncestryService
 from archetype.service.appender import Appender
 from archetype.service.audit import AuditService
+from archetype.service.budget import MemoryBudget
 from archetype.service.cache import page_cache
 from archetype.service.commands import CommandService
 from archetype.service.denials import Denials
@@ -23,6 +24,7 @@ from archetype.service.identities import IdentityService
 from archetype.service.labels import LabelService
 from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
+from archetype.service.observing import Observers
 from archetype.service.origins import Origins
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
@@ -42,13 +44,28 @@ __all__ = ["ServiceContainer", "load_modules"]
 
 
 class ServiceContainer:
-    """All services over one database; `open` it before use, or use it as an async context manager."""
+    """All services over one database, by its URL or as it is given, by default that of the environment.
 
-    def __init__(self, database_url: str | None = None) -> None:
+    `open` it before use, or use it as an async context manager. They keep what they read within one memory
+    budget, by default that of the environment.
+    """
+
+    def __init__(
+        self,
+        database: Database | str | None = None,
+        *,
+        memory_budget_bytes: int | None = None,
+        makes_patches: bool | None = None,
+    ) -> None:
         settings = Settings.from_environment()
-        self.database = Database(database_url or settings.database_url)
-        self.appender = Appender(self.database)
-        self.world_service = WorldService(self.database)
+        limit_bytes = settings.memory_budget_bytes if memory_budget_bytes is None else memory_budget_bytes
+        self.budget = MemoryBudget(limit_bytes)
+        self.database = (
+            database if isinstance(database, Database) else Database(database or settings.database_url)
+        )
+        self.observers = Observers()
+        self.appender = Appender(self.database, observer=self.observers)
+        self.world_service = WorldService(self.database, self.budget)
         self.denials = Denials(self.database, rows_max=settings.denials_max)
         self.gate = Gate(self.database, self.denials, Origins(self.database))
         self.audit_service = AuditService(self.database, self.denials)
@@ -57,18 +74,27 @@ class ServiceContainer:
         self.label_service = LabelService(self.database, self.world_service)
         self.command_service = CommandService(self.database, self.appender, self.world_service)
         self.message_service = MessageService(self.command_service)
-        self.state_service = StateService(self.database, self.world_service)
-        self.simulation_service = SimulationService(self.database, self.world_service, self.state_service)
+        self.state_service = StateService(self.database, self.world_service, self.budget)
+        self.simulation_service = SimulationService(
+            self.database,
+            self.world_service,
+            self.state_service,
+            self.budget,
+            makes_patches=settings.makes_patches if makes_patches is None else makes_patches,
+            observer=self.observers,
+        )
         self.run_service = RunService(self.database, self.simulation_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)
         self.retention_service = RetentionService(self.database, self.world_service, self.state_service)
-        self.entity_service = EntityService(self.database, self.world_service, self.state_service)
+        self.entity_service = EntityService(
+            self.database, self.world_service, self.state_service, self.budget
+        )
         self.ancestry_service = AncestryService(self.database, self.world_service)
         self.watch = Watch.over(self.database)
         self.live_service = LiveService(self.database, self.watch)
-        pages = page_cache()
+        pages = page_cache(self.budget)
         self.diff_service = DiffService(self.database, self.world_service, self.state_service.state, pages)
         self.query_service = QueryService(self.database, self.world_service, self.state_service, pages)
 

@@ -18,7 +18,8 @@ from archetype.core.bulk import decode_batch
 from archetype.errors import EntityNotFoundError
 from archetype.log.lineage import Stretch
 from archetype.log.pages import decode_page
-from archetype.service.cache import SizedCache
+from archetype.service.budget import Cache, MemoryBudget
+from archetype.service.cache import ENTRY_BYTES
 from archetype.service.projection import EMPTY_STATE, Snapshot
 from archetype.service.ranges import committed_range
 from archetype.service.states import StateService
@@ -27,7 +28,8 @@ from archetype.service.worlds import WorldService
 from archetype.store.database import Database, Reading
 from archetype.store.history import commands_of_entity
 from archetype.store.log import LogRow, checked
-from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshots_between
+from archetype.store.pages import PageSet, read_pages
+from archetype.store.snapshots import SnapshotRow, snapshots_between
 from archetype.store.ticks import tick_rows
 from archetype.store.worlds import WorldRow
 
@@ -86,11 +88,13 @@ class _Found:
 class EntityService:
     """Follows entities down a lineage."""
 
-    def __init__(self, database: Database, worlds: WorldService, states: StateService) -> None:
+    def __init__(
+        self, database: Database, worlds: WorldService, states: StateService, budget: MemoryBudget
+    ) -> None:
         self._database = database
         self._worlds = worlds
         self._states = states
-        self._ids: SizedCache[bytes, np.ndarray] = SizedCache(16 * 1024 * 1024, lambda ids: ids.nbytes)
+        self._ids: Cache[bytes, np.ndarray] = budget.cache("entity ids", lambda ids: ids.nbytes + ENTRY_BYTES)
 
     async def history(
         self,
@@ -153,7 +157,7 @@ class EntityService:
         pages = await reading.read(lambda connection: read_pages(connection, wanted))
         values = await asyncio.to_thread(_values, found, pages)
         missing = [row.tick for row in rows if row.tick not in stored and row.state_hash != EMPTY_STATE]
-        return _Part(values, missing, sum(len(page.data) for page in pages))
+        return _Part(values, missing, pages.content_size_bytes)
 
     async def _id_pages(
         self, reading: Reading, stored: Mapping[int, Sequence[SnapshotRow]]
@@ -165,7 +169,8 @@ class EntityService:
         if not missing:
             return held
         pages = await reading.read(lambda connection: read_pages(connection, missing))
-        fresh = {page.page_hash: array.to_numpy() for page, array in await asyncio.to_thread(_decoded, pages)}
+        arrays = await asyncio.to_thread(_decoded, pages)
+        fresh = {page_hash: array.to_numpy() for page_hash, array in arrays.items()}
         self._ids.keep(fresh)
         return held | fresh
 
@@ -201,8 +206,9 @@ def _locate(
     return found
 
 
-def _decoded(pages: Iterable[StoredPage]) -> list[tuple[StoredPage, pa.Array]]:
-    return [(page, decode_page(page.checked(), name=page.page_hash.hex())) for page in pages]
+def _decoded(pages: PageSet) -> dict[bytes, pa.Array]:
+    contents = pages.checked()
+    return {page_hash: decode_page(content, name=page_hash.hex()) for page_hash, content in contents.items()}
 
 
 def _offset(ids: np.ndarray, entity_id: int) -> int | None:
@@ -211,9 +217,9 @@ def _offset(ids: np.ndarray, entity_id: int) -> int | None:
     return offset if offset < len(ids) and ids[offset] == entity_id else None
 
 
-def _values(found: Sequence[_Found], pages: Iterable[StoredPage]) -> list[_Value]:
+def _values(found: Sequence[_Found], pages: PageSet) -> list[_Value]:
     """Take each row's values out of its pages; a page that many ticks share is decoded once."""
-    arrays = {page.page_hash: array for page, array in _decoded(pages)}
+    arrays = _decoded(pages)
     return [
         _value(
             each.tick,

@@ -120,22 +120,28 @@ class Gate:
             reason = "malformed" if not key_id else "unknown key" if known is None else "wrong secret"
             self._deny_key(reason, address, None if known is None else known.key.key_id)
             raise AuthenticationError(msg)
-        actor = known.key.actor
         over = _over(known.key)
         if over is not None:
-            self._deny_key(over.reason, address, known.key.key_id, actor.actor_id)
-            msg = f"{over.what}; ask an administrator for another key"
-            raise AuthenticationError(msg, key_id=known.key.key_id)
+            self._deny_key(over.reason, address, known.key.key_id, known.key.actor.actor_id)
+            raise _refusal(known.key, over)
         await self._touch(known)
-        return Principal(
-            actor.actor_id,
-            actor.name,
-            actor.roles,
-            actor.world_roles,
-            known.key.worlds,
-            known.key.key_id,
-            address,
-        )
+        return _principal(known.key, address)
+
+    async def renewed(self, principal: Principal) -> Principal:
+        """Return who was let in a while ago as they are now: their key may be over, their roles others.
+
+        Raises `AuthenticationError` like `authenticate`, also for the single user once there is a key.
+        """
+        if principal.key_id is None:
+            return await self.authenticate(None, is_local=True, address=principal.address)
+        known = await self._look_up(principal.key_id)
+        if known is None:
+            msg = f"key {principal.key_id} is not there any more"
+            raise AuthenticationError(msg, key_id=principal.key_id)
+        over = _over(known.key)
+        if over is not None:
+            raise _refusal(known.key, over)
+        return _principal(known.key, principal.address)
 
     async def require(
         self, principal: Principal, action: Action, world: str | UUID | None = None
@@ -291,9 +297,21 @@ def _parsed(key: str) -> tuple[str, str]:
     return (key_id, secret) if prefix == KEY_PREFIX and key_id.isascii() and key_id.isalnum() else ("", key)
 
 
+def _principal(key: store.KeyRow, address: str | None) -> Principal:
+    actor = key.actor
+    return Principal(
+        actor.actor_id, actor.name, actor.roles, actor.world_roles, key.worlds, key.key_id, address
+    )
+
+
 class _Over(NamedTuple):
     reason: str
     what: str
+
+
+def _refusal(key: store.KeyRow, over: _Over) -> AuthenticationError:
+    msg = f"{over.what}; ask an administrator for another key"
+    return AuthenticationError(msg, key_id=key.key_id)
 
 
 def _over(key: store.KeyRow) -> _Over | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from archetype.service.cache import PageCache
 from archetype.store.database import Reading
-from archetype.store.snapshots import StoredPage, read_pages
+from archetype.store.pages import read_pages
 
 __all__ = ["cached_pages"]
 
@@ -17,12 +16,8 @@ async def cached_pages(reading: Reading, cache: PageCache, hashes: set[bytes]) -
     found = cache.hold(hashes)
     missing = hashes - found.keys()
     if missing:
-        stored = await reading.read(lambda connection: read_pages(connection, missing))
-        fresh = await asyncio.to_thread(_checked, stored)
+        stored = await reading.read(lambda connection: read_pages(connection, missing, cache.hold))
+        fresh = await asyncio.to_thread(stored.checked)
         cache.keep(fresh)
         found |= fresh
     return found
-
-
-def _checked(stored: Sequence[StoredPage]) -> dict[bytes, bytes]:
-    return {page.page_hash: page.checked() for page in stored}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -12,10 +13,14 @@ from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import CodeChangedError
+from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.program import ProcessorRecord, Program
 from archetype.service.schedulers import build_scheduler
 
 __all__ = ["LoadedCode", "ProcessorPool"]
+
+CODE_BYTES = 8 * 1024
+INSTANCE_BYTES = 2 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,44 @@ class LoadedCode:
     resources: Sequence[BaseModel]
 
 
-class ProcessorPool:
-    """Keeps processor instances by world, so that what they cache lives as long as the process.
+@dataclass
+class _WorldCode:
+    """What was built for a world: processors by their records' keys, and its scheduler."""
 
-    Without `allows_changes` only code that is the recorded one, by its fingerprint, is built.
+    world_id: UUID
+    instances: dict[str, Processor] = field(default_factory=dict[str, Processor])
+    scheduler: SimpleScheduler | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """An estimate: what a processor keeps of its own nobody can count."""
+        return CODE_BYTES + INSTANCE_BYTES * len(self.instances)
+
+
+class ProcessorPool:
+    """Keeps processor instances by world, so that what they cache lives as long as the budget has room.
+
+    The code of worlds for which `is_running` says so stays, and so do instances that scripts handed over.
+    Without a budget all stays. Without `allows_changes` only code that is the recorded one, by its
+    fingerprint, is built.
     """
 
-    def __init__(self, *, allows_changes: bool = False) -> None:
+    def __init__(
+        self,
+        budget: MemoryBudget | None = None,
+        *,
+        is_running: Callable[[UUID], bool] = lambda _: False,
+        allows_changes: bool = False,
+    ) -> None:
         self._allows_changes = allows_changes
-        self._instances: dict[tuple[UUID, str], Processor] = {}
-        self._schedulers: dict[UUID, SimpleScheduler] = {}
+        self._bound: dict[tuple[UUID, str], Processor] = {}
+        self._built: Cache[UUID, _WorldCode] = (budget or MemoryBudget(sys.maxsize)).cache(
+            "code", lambda code: code.size_bytes, is_in_use=lambda code: is_running(code.world_id)
+        )
 
     def bind(self, world_id: UUID, processor: Processor) -> None:
         """Let this very instance run wherever the world's program names its like."""
-        self._instances[world_id, ProcessorRecord.of(processor).key] = processor
+        self._bound[world_id, ProcessorRecord.of(processor).key] = processor
 
     def load(self, world_id: UUID, program: Program) -> LoadedCode:
         """Return the program's processors in registration order, its scheduler, and its resources made anew.
@@ -51,26 +80,31 @@ class ProcessorPool:
         Raises `CodeNotLoadedError`, naming the module to load, where a class is missing, and
         `CodeChangedError` where the loaded one is not the one that is recorded.
         """
-        processors = [self._instance(world_id, record) for record in program.processors]
+        code = self._built.get(world_id) or _WorldCode(world_id)
+        processors = [self._instance(code, record) for record in program.processors]
         resources = [record.build() for record in program.resources]
-        return LoadedCode(processors, self._scheduler(world_id, program.scheduler), resources)
+        scheduler = _scheduler(code, program.scheduler)
+        self._built.put(world_id, code)
+        return LoadedCode(processors, scheduler, resources)
 
-    def _scheduler(self, world_id: UUID, settings: SchedulerSettings | None) -> SimpleScheduler:
-        """Return the scheduler of these settings, built once for as long as they stay."""
-        found = self._schedulers.get(world_id)
-        if found is None or settings is None or found.settings != settings:
-            found = self._schedulers[world_id] = build_scheduler(settings)
-        return found
-
-    def _instance(self, world_id: UUID, record: ProcessorRecord) -> Processor:
-        key = (world_id, record.key)
-        found = self._instances.get(key)
+    def _instance(self, code: _WorldCode, record: ProcessorRecord) -> Processor:
+        key = record.key
+        found = self._bound.get((code.world_id, key), code.instances.get(key))
         if found is None or (not self._allows_changes and not _is_recorded(found, record)):
             found = record.build()
             if not self._allows_changes and not _is_recorded(found, record):
                 raise _changed(record, found)
-            self._instances[key] = found
+            self._bound.pop((code.world_id, key), None)
+            code.instances[key] = found
         return found
+
+
+def _scheduler(code: _WorldCode, settings: SchedulerSettings | None) -> SimpleScheduler:
+    """Return the scheduler of these settings, built once for as long as they stay."""
+    found = code.scheduler
+    if found is None or settings is None or found.settings != settings:
+        found = code.scheduler = build_scheduler(settings)
+    return found
 
 
 def _is_recorded(processor: Processor, record: ProcessorRecord) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -17,15 +17,10 @@ from archetype.core.tick import snapshot_rows as rows_with_tombstones
 from archetype.errors import CorruptionError
 from archetype.log.hashes import GENESIS, ArchetypeDigest, state_hash
 from archetype.log.pages import Page, array_pages, decode_page
+from archetype.log.patches import Base
 from archetype.service.program import Program
-from archetype.store.snapshots import (
-    SnapshotRow,
-    SnapshotWrite,
-    StoredPage,
-    program_document,
-    read_pages,
-    snapshot_rows,
-)
+from archetype.store.pages import PageSet, read_pages
+from archetype.store.snapshots import SnapshotRow, program_document, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 
 __all__ = [
@@ -43,26 +38,51 @@ __all__ = [
     "take_snapshot",
 ]
 
+PROJECTION_BYTES = 8 * 1024
+COLUMN_BYTES = 2 * 1024
+HASH_BYTES = 80
+"""What the objects around the values take by projection, by column and by page, rounded up."""
+
 EMPTY_STATE = state_hash([])
 """The hash of a state without a row, which has no snapshot rows and needs none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PagedColumn:
-    """A column by its pages, with those that may not be stored yet; the same array is never hashed again."""
+    """A column by its pages, with those that may not be stored yet; the same array is never hashed again.
+
+    Pages go by their places in the column, 0 for the first. `bases` are those that were stored last in each
+    place, as far as a later page can be stored as a patch on them.
+    """
 
     array: pa.Array
     hashes: tuple[bytes, ...]
-    unstored: tuple[Page, ...]
+    unstored: Mapping[int, Page]
+    bases: Mapping[int, Base]
+
+    def stored(self, bases: Mapping[bytes, Base]) -> PagedColumn:
+        """Return it as it is once its pages are stored, of which these can be patched."""
+        if not self.unstored:
+            return self
+        kept = {place: base for place, base in self.bases.items() if place not in self.unstored}
+        new = {
+            place: bases[page.page_hash] for place, page in self.unstored.items() if page.page_hash in bases
+        }
+        return replace(self, unstored={}, bases=kept | new)
 
 
 @dataclass(frozen=True, slots=True)
 class PagedTable:
-    """One archetype's rows in pages; `is_whole` if they are the state's own arrays, without tombstones."""
+    """One archetype's rows in pages."""
 
     row: SnapshotRow
     columns: Mapping[str, PagedColumn]
-    is_whole: bool
+
+    def unstored(self) -> Iterator[tuple[Page, Base | None]]:
+        """Go through the pages that may not be stored yet, each with what a patch can be made on."""
+        for column in self.columns.values():
+            for place, page in column.unstored.items():
+                yield page, column.bases.get(place)
 
 
 @dataclass(frozen=True)
@@ -73,24 +93,15 @@ class Snapshot:
     state_hash: bytes
 
     def column(self, archetype_id: bytes, name: str) -> PagedColumn | None:
-        """Return a column if its array is the state's own, and so may be met again in the next state."""
+        """Return a column by its archetype and name."""
         table = self.tables.get(archetype_id)
-        return table.columns.get(name) if table is not None and table.is_whole else None
+        return None if table is None else table.columns.get(name)
 
-    @property
-    def writes(self) -> list[SnapshotWrite]:
-        """What storing it takes; pages that are stored already are left out."""
-        return [
-            SnapshotWrite(table.row, [page for column in table.columns.values() for page in column.unstored])
-            for table in self.tables.values()
-        ]
-
-    def stored(self) -> Snapshot:
-        """Return it as it is once it is stored."""
+    def stored(self, bases: Mapping[bytes, Base]) -> Snapshot:
+        """Return it as it is once it is stored; `bases` are its new pages, as far as they can be patched."""
         tables = {
             archetype_id: replace(
-                table,
-                columns={name: replace(column, unstored=()) for name, column in table.columns.items()},
+                table, columns={name: column.stored(bases) for name, column in table.columns.items()}
             )
             for archetype_id, table in self.tables.items()
         }
@@ -126,19 +137,37 @@ class Projection:
         )
 
     @property
+    def size_bytes(self) -> int:
+        """What it takes in memory: values, pages not stored yet or to be patched, and what is around them.
+
+        Values that it shares with another projection are counted in both.
+        """
+        size_bytes = PROJECTION_BYTES + sum(table.rows.get_total_buffer_size() for table in self.state)
+        for table in self.snapshot.tables.values():
+            for column in table.columns.values():
+                size_bytes += COLUMN_BYTES + HASH_BYTES * len(column.hashes)
+                size_bytes += sum(len(page.data) for page in column.unstored.values())
+                size_bytes += sum(
+                    len(base.content) + len(base.before or b"") for base in column.bases.values()
+                )
+                if table.row.row_count != table.row.active_count:  # tombstones: arrays of its own
+                    size_bytes += column.array.get_total_buffer_size()
+        return size_bytes
+
+    @property
     def new_archetypes(self) -> list[Archetype]:
         """The archetypes of the snapshot that no earlier tick is known to have recorded."""
         tables = self.snapshot.tables.items()
         return [table.row.archetype for key, table in tables if key not in self.known_archetypes]
 
-    def committed(self, commit_hash: bytes, *, with_snapshot: bool) -> Projection:
-        """Return it as it is once its tick is committed, with or without its snapshot."""
+    def committed(self, commit_hash: bytes, bases: Mapping[bytes, Base] | None) -> Projection:
+        """Return it as it is once its tick is committed; `bases` as in `Snapshot.stored`, if it is stored."""
         return replace(
             self,
             commit_hash=commit_hash,
             stored_code=self.program.hash,
-            snapshot=self.snapshot.stored() if with_snapshot else self.snapshot,
-            is_stored=self.is_stored or with_snapshot,
+            snapshot=self.snapshot if bases is None else self.snapshot.stored(bases),
+            is_stored=self.is_stored or bases is not None,
             known_archetypes=self.known_archetypes | self.snapshot.tables.keys(),
         )
 
@@ -149,7 +178,7 @@ class StoredTick:
 
     row: TickRow
     snapshot: Sequence[SnapshotRow]
-    pages: Sequence[StoredPage]
+    pages: PageSet
     program: str
 
 
@@ -182,13 +211,14 @@ def newborn(world_id: UUID) -> Projection:
     )
 
 
-def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
+def project(world_id: UUID, stored_tick: StoredTick, *, goes_on: bool = False) -> Projection:
     """Build a world's state after a stored tick; every page is checked on the way.
 
-    Raises `CorruptionError` that names the page or tick which does not match its hash.
+    One that `goes_on` knows its pages as bases of those to come. Raises `CorruptionError` that names the page
+    or tick which does not match its hash.
     """
     row = stored_tick.row
-    pages = {page.page_hash: page.checked() for page in stored_tick.pages}
+    pages, bases = stored_tick.pages.bases() if goes_on else (stored_tick.pages.checked(), {})
     active: list[ArchetypeTable] = []
     tables: dict[bytes, PagedTable] = {}
     for each in stored_tick.snapshot:
@@ -196,11 +226,12 @@ def project(world_id: UUID, stored_tick: StoredTick) -> Projection:
         table = _active_table(each, columns)
         active.append(table)
         is_whole = "is_active" not in columns
-        hashed = {
-            name: PagedColumn(table.array(name) if is_whole else columns[name].chunk(0), tuple(listed), ())
-            for name, listed in each.pages.items()
-        }
-        tables[each.archetype.archetype_id] = PagedTable(each, hashed, is_whole)
+        hashed: dict[str, PagedColumn] = {}
+        for name, listed in each.pages.items():
+            array = table.array(name) if is_whole else columns[name].chunk(0)
+            known = {place: bases[page] for place, page in enumerate(listed) if page in bases}
+            hashed[name] = PagedColumn(array, tuple(listed), {}, known)
+        tables[each.archetype.archetype_id] = PagedTable(each, hashed)
     if state_hash(map(_digest, stored_tick.snapshot)) != row.state_hash:
         msg = f"the snapshot of tick {row.tick} of world {row.world_id} does not match its state hash"
         raise CorruptionError(msg, world_id=str(row.world_id), tick=row.tick)
@@ -250,7 +281,7 @@ def take_snapshot(
         row_count = active_count + (ended.row_count if ended is not None else 0)
         hashes = {name: column.hashes for name, column in columns.items()}
         row = SnapshotRow(_archetype_of(active, ended), row_count, active_count, hashes)
-        tables[archetype_id] = PagedTable(row, columns, is_whole=ended is None)
+        tables[archetype_id] = PagedTable(row, columns)
     return Snapshot(tables, state_hash(_digest(table.row) for table in tables.values()))
 
 
@@ -269,11 +300,14 @@ def _hashed(array: pa.Array, before: PagedColumn | None) -> PagedColumn:
     if before is not None and before.array is array:
         return before
     stored = set[bytes]()
+    bases: Mapping[int, Base] = {}
     if before is not None:
-        stored = set(before.hashes) - {page.page_hash for page in before.unstored}
+        stored = set(before.hashes) - {page.page_hash for page in before.unstored.values()}
+        bases = before.bases
     pages = list(array_pages(array))
     hashes = tuple(page.page_hash for page in pages)
-    return PagedColumn(array, hashes, tuple(page for page in pages if page.page_hash not in stored))
+    unstored = {place: page for place, page in enumerate(pages) if page.page_hash not in stored}
+    return PagedColumn(array, hashes, unstored, bases)
 
 
 def _digest(row: SnapshotRow) -> ArchetypeDigest:

@@ -23,7 +23,8 @@ from archetype.service.projection import EMPTY_STATE, active_only, decode_column
 from archetype.service.states import StateService
 from archetype.service.worlds import WorldService
 from archetype.store.database import Database
-from archetype.store.snapshots import SnapshotRow, StoredPage, read_pages, snapshot_rows
+from archetype.store.pages import PageSet, read_pages
+from archetype.store.snapshots import SnapshotRow, snapshot_rows
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow
 
@@ -132,14 +133,14 @@ class QueryService:
 
         held: dict[bytes, bytes] = {}
 
-        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow], list[StoredPage]]:
+        def fetch(connection: Connection) -> tuple[TickRow | None, list[SnapshotRow], PageSet]:
             row = tick_row(connection, owner_id, tick)
             stored = snapshot_rows(connection, owner_id, tick)
             hashes: set[bytes] = set()
             if selection.entity_ids is None:
                 hashes = selection.hashes(selection.covered(stored))
             held.update(self._pages.hold(hashes))
-            return row, stored, read_pages(connection, hashes - held.keys())
+            return row, stored, read_pages(connection, hashes - held.keys(), self._pages.hold)
 
         async with self._database.reading() as reading:
             row, stored, read = await reading.read(fetch)
@@ -160,10 +161,10 @@ class QueryService:
         self,
         rows: Sequence[SnapshotRow],
         held: Mapping[bytes, bytes],
-        read: Sequence[StoredPage],
+        read: PageSet,
         selection: Selection,
     ) -> list[tuple[Archetype, pa.Table]]:
-        fresh = {page.page_hash: page.checked() for page in read}
+        fresh = read.checked()
         self._pages.keep(fresh)
         pages = {**held, **fresh}
         tables: list[tuple[Archetype, pa.Table]] = []

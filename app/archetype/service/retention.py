@@ -1,4 +1,4 @@
-"""Storing less: dropping the snapshots that a replay rebuilds, and the pages that nothing refers to."""
+"""Storing less: dropping the snapshots that a replay rebuilds, and the pages that nothing needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
 from archetype.service.gate import LOCAL, Principal
-from archetype.service.policy import SnapshotPolicy
+from archetype.service.policy import Keep, Keeping
 from archetype.service.program import Program
 from archetype.service.projection import Projection
 from archetype.service.replay import Replayer
@@ -29,7 +29,7 @@ from archetype.store.retention import Holdings, PageUse
 from archetype.store.ticks import TickRow
 from archetype.store.worlds import WorldRow
 
-__all__ = ["RetentionService", "ThinPlan", "ThinResult", "needed_ticks"]
+__all__ = ["RetentionService", "ThinPlan", "ThinResult", "kept_ticks", "needed_ticks"]
 
 
 def needed_ticks(holdings: Holdings) -> dict[int, str]:
@@ -57,6 +57,22 @@ def needed_ticks(holdings: Holdings) -> dict[int, str]:
         elif holdings.code_hashes.get(tick + 1, code) != code:
             needed.setdefault(tick, "the program changes behind it")
     return needed
+
+
+def kept_ticks(holdings: Holdings, keeping: Keeping) -> dict[int, str]:
+    """Return the stored ticks that stay, each with the first reason: those that have to, and those wanted."""
+    kept = needed_ticks(holdings)
+    newest = max(holdings.code_hashes, default=-1)
+    for tick in holdings.stored_ticks:
+        reason = keeping.reason(tick, newest=newest)
+        if keeping.keep is not None and reason is None:
+            if tick in holdings.run_ends:
+                reason = "a run ended with it"
+            elif tick in holdings.label_ticks:
+                reason = "it has a label"
+        if reason is not None:
+            kept.setdefault(tick, reason)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +109,20 @@ class RetentionService:
         self._worlds = worlds
         self._states = states
 
-    async def plan(self, world: WorldRow, *, keep_every: int | None = None) -> ThinPlan:
-        """Say which of a world's own snapshots can go; `keep_every` N keeps those of each N-th tick too."""
-        policy = SnapshotPolicy(keep_every)
+    async def plan(
+        self, world: WorldRow, *, keep_every: int | None = None, keep: Keep | None = None
+    ) -> ThinPlan:
+        """Say which of a world's own snapshots can go; `keep_every` N keeps those of each N-th tick too.
+
+        `keep` log-spaced keeps many of late and few of long ago, see `Keeping`; one of the two may be given.
+        """
+        keeping = Keeping(keep_every, keep)
 
         def read(connection: Connection) -> ThinPlan:
             holdings = store.holdings(connection, world.world_id)
-            needed = needed_ticks(holdings)
-            reasons = [
-                needed.get(tick, f"of every {keep_every} ticks")
-                for tick in holdings.stored_ticks
-                if tick in needed or policy.wants(tick)
-            ]
-            dropped = _droppable(holdings, policy)
+            kept = kept_ticks(holdings, keeping)
+            reasons = [kept[tick] for tick in holdings.stored_ticks if tick in kept]
+            dropped = _droppable(holdings, keeping)
             return ThinPlan(
                 world_id=world.world_id,
                 name=world.name,
@@ -122,6 +139,7 @@ class RetentionService:
         world: WorldRow,
         *,
         keep_every: int | None = None,
+        keep: Keep | None = None,
         reason: str | None = None,
         actor_id: UUID | None = None,
         on_tick: OnTick | None = None,
@@ -131,19 +149,17 @@ class RetentionService:
         The processors must be loaded, as they were recorded; ticks that cannot be computed here keep their
         snapshots. The log records it. `on_tick` hears of each tick computed.
         """
-        policy = SnapshotPolicy(keep_every)
+        keeping = Keeping(keep_every, keep)
         holdings = await self._database.read(lambda connection: store.holdings(connection, world.world_id))
-        candidates = _droppable(holdings, policy)
+        candidates = _droppable(holdings, keeping)
         unproved = await self._unproved(world, candidates, on_tick)
         proved = set(candidates) - unproved.keys()
 
         def choose(now: Holdings) -> Sequence[int]:
-            return [tick for tick in _droppable(now, policy) if tick in proved]
+            return [tick for tick in _droppable(now, keeping) if tick in proved]
 
         def command_for(ticks_dropped: int) -> NewCommand:
-            return _thin_command(
-                world, ticks_dropped, keep_every=keep_every, reason=reason, actor_id=actor_id
-            )
+            return _thin_command(world, ticks_dropped, keeping, reason=reason, actor_id=actor_id)
 
         answer, dropped = await self._database.write(
             lambda connection: store.drop_snapshots(connection, world.world_id, choose, command_for)
@@ -178,7 +194,7 @@ class RetentionService:
         return unproved
 
     async def garbage(self) -> PageUse:
-        """Count the pages of the whole database that no snapshot refers to."""
+        """Count the pages of the whole database that no snapshot needs."""
         return await self._database.read(store.unused_pages)
 
     async def collect_garbage(self, *, by: Principal = LOCAL, reason: str | None = None) -> PageUse:
@@ -205,20 +221,20 @@ async def _rebuilt(
     return after, ""
 
 
-def _droppable(holdings: Holdings, policy: SnapshotPolicy) -> list[int]:
-    needed = needed_ticks(holdings)
-    return [tick for tick in holdings.stored_ticks if tick not in needed and not policy.wants(tick)]
+def _droppable(holdings: Holdings, keeping: Keeping) -> list[int]:
+    kept = kept_ticks(holdings, keeping)
+    return [tick for tick in holdings.stored_ticks if tick not in kept]
 
 
 def _thin_command(
     world: WorldRow,
     ticks_dropped: int,
+    keeping: Keeping,
     *,
-    keep_every: int | None,
     reason: str | None,
     actor_id: UUID | None,
 ) -> NewCommand:
-    given = {"keep_every": keep_every, "reason": reason}
+    given = {"keep_every": keeping.every, "keep": keeping.keep, "reason": reason}
     payload: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     payload["ticks_dropped"] = ticks_dropped
     return direct_command(CommandType.THIN_WORLD, world.world_id, payload, actor_id=actor_id)

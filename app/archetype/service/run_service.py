@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from archetype.clock import new_id
@@ -22,6 +23,7 @@ from archetype.errors import (
 from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
+from archetype.service.run_feed import RunFeed
 from archetype.service.runs import RunInfo, RunRequest, recorded_request
 from archetype.service.simulation import SimulationService
 from archetype.service.states import OnTick
@@ -63,6 +65,11 @@ class RunService:
         self._watcher: asyncio.Task[None] | None = None
         self._on_tick: OnTick | None = None
         self._told: set[UUID] = set()
+
+    @property
+    def held_count(self) -> int:
+        """How many runs this process has taken up: those that compute, and those that wait for their turn."""
+        return len(self._tasks)
 
     async def start(self, world_id: UUID, request: RunRequest) -> RunInfo:
         """Accept a run and return once it is durable; its ticks are computed in the background.
@@ -135,16 +142,22 @@ class RunService:
 
         Ticks that pass while the reader is busy come as one. It ends too when this process stops.
         """
-        while True:
-            pulse = self._pulses.get(run_id)
-            info = await self.find(run_id)
-            is_last = info.has_ended or self._simulation.is_stopping
-            if is_last or info.ticks_completed > after:
+        feed = self.feed(run_id, after=after)
+        while not feed.is_over:
+            info = await feed.read()
+            if info is not None:
                 yield info
-                after = max(after, info.ticks_completed)
-            if is_last:
-                return
-            await (self._sleep(FOLLOW_INTERVAL_S) if pulse is None else pulse.wait())
+            await feed.wait()
+
+    def feed(self, run_id: UUID, *, after: int = -1) -> RunFeed:
+        """Return a reader's way along a run, for one that waits for other things besides."""
+
+        async def look() -> tuple[RunInfo, Callable[[], Awaitable[object]]]:
+            pulse = self._pulses.get(run_id)
+            changed = partial(self._sleep, FOLLOW_INTERVAL_S) if pulse is None else pulse.wait
+            return await self.find(run_id), changed
+
+        return RunFeed(look, lambda: self._simulation.is_stopping, after)
 
     async def resume_interrupted(self) -> list[UUID]:
         """Take up the runs that a crash or a stop cut short and that nobody else runs; return their ids.

@@ -124,23 +124,15 @@ class ActiveRun:
 
     def end(self, tick: int) -> RunEnd:
         """Return how the run ends if it ends with this tick."""
-        if self.completed < self.request.steps:
-            return self.ended("stopped", tick, "the server stopped")
-        return self.ended("completed", tick)
-
-    def ended(
-        self, status: str, tick: int, error: str | None = None, failure: Mapping[str, Any] | None = None
-    ) -> RunEnd:
-        """Return an end of the run in this tick, with the fact that records it and, if a tick failed, how."""
+        is_complete = self.completed == self.request.steps
         return run_end(
             self.run_id,
-            status,
+            "completed" if is_complete else "stopped",
             tick,
             from_tick=self.from_tick,
             ticks_completed=self.completed,
             commands_applied=self.applied,
-            error=error,
-            failure=failure,
+            error=None if is_complete else "the server stopped",
         )
 
     def after_tick(self, applied: int, rejected: int) -> ActiveRun:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,16 +30,19 @@ from archetype.errors import (
 from archetype.log.command import CommandType
 from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
+from archetype.service.budget import MemoryBudget
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.program import ProcessorInfo, Program
-from archetype.service.projection import Projection, take_snapshot
+from archetype.service.projection import Projection, Snapshot, take_snapshot
 from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
+from archetype.service.storing import PageCounts, PreparedPages, prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.append import NewCommand
@@ -47,7 +50,7 @@ from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
-from archetype.store.snapshots import TickSnapshot, program_document
+from archetype.store.snapshots import program_document
 from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
@@ -74,17 +77,24 @@ class SimulationService:
         database: Database,
         worlds: WorldService,
         states: StateService,
+        budget: MemoryBudget,
         *,
         lease_ttl_s: float = LEASE_TTL_S,
+        makes_patches: bool = True,
+        observer: Observer | None = None,
     ) -> None:
         self._database = database
+        self._observer = observer or Observer()
         self._worlds = worlds
         self._states = states
+        self._budget = budget
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
+        self._makes_patches = makes_patches
         self._is_stopping = False
         self._running: set[UUID] = set()
-        self.pool = ProcessorPool()
+        self.pool = ProcessorPool(budget, is_running=worlds.is_running)
+        self.page_counts = PageCounts()
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -99,6 +109,11 @@ class SimulationService:
     def is_stopping(self) -> bool:
         """Whether no more runs begin here, and those under way end."""
         return self._is_stopping
+
+    @property
+    def running_count(self) -> int:
+        """How many runs this very service computes just now."""
+        return len(self._running)
 
     def is_running(self, run_id: UUID) -> bool:
         """Tell whether this very service computes a run just now."""
@@ -119,8 +134,11 @@ class SimulationService:
         computed: the ticks before it stay, its inputs stay sealed. `RunCancelledError` if it was cancelled.
         """
         live = self._worlds.live(world_id)
-        async with live.lock, slot or nullcontext():
-            return await self._run(live, request, on_tick)
+        try:
+            async with live.lock, slot or nullcontext():
+                return await self._run(live, request, on_tick)
+        finally:
+            self._budget.make_room()
 
     async def accept(self, world_id: UUID, request: RunRequest) -> RunRow:
         """Accept a run for `run` to compute later, with the same request, and return its row.
@@ -151,7 +169,8 @@ class SimulationService:
         self._running.add(run.run_id)
         try:
             while sealed is not None:
-                committed = await self._tick(live, run, sealed)
+                with self._telling_loss():
+                    committed = await self._tick(live, run, sealed)
                 sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
@@ -179,15 +198,28 @@ class SimulationService:
         final_tick = run.world.committed_tick + 1
         return RunResult(run.run_id, live.world_id, run.completed, run.applied, run.rejected, final_tick)
 
+    @contextmanager
+    def _telling_loss(self) -> Generator[None]:
+        try:
+            yield
+        except WorldBusyError:
+            self._observer.lease_changed("lost")
+            raise
+
     async def _begin(
         self, world_id: UUID, request: RunRequest
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
+        started_at_s = monotonic_s()
         begun = await self._write_begun(command, request)
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
+        if begun.sealed is not None:
+            self._observer.sealed(started_at_s, monotonic_s())
+            before = begun.world.lease_owner
+            self._observer.lease_changed("taken" if before in {None, self._owner} else "taken_over")
         run = ActiveRun(
             row.run_id,
             request,
@@ -222,9 +254,10 @@ class SimulationService:
 
     async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> Committed:
         """Compute and commit one sealed tick; return the next one, sealed, or how the run ended."""
-        started_at, start = utc_now(), monotonic_s()
+        started_at, phases = utc_now(), Phases()
         projection = await self._states.of_live(live, sealed.tick - 1)
         inputs, code = await self._prepare(run.world, projection, sealed)
+        phases.end("prepare")
         await live.hooks.fire(PreTick(live.world_id, sealed.tick))
         context = TickContext(
             world_id=live.world_id,
@@ -240,10 +273,13 @@ class SimulationService:
         )
         computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
         computed = await self._keep_lease(run, computing)
-        computed_at = monotonic_s()
-        snapshot = await asyncio.to_thread(
-            take_snapshot, computed.state, computed.tombstones, projection.snapshot
-        )
+        computed_at = phases.end("compute")
+        rejections = (*inputs.rejections, *computed.rejections)
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
+        is_last = after.completed == run.request.steps or self._is_stopping
+        stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
+        snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
+        phases.end("hash")
         following = projection.after_tick(computed, snapshot, inputs.program)
         digest = commit_hash(
             parent=projection.commit_hash,
@@ -252,10 +288,6 @@ class SimulationService:
             state=snapshot.state_hash,
             code=inputs.program.hash,
         )
-        rejections = (*inputs.rejections, *computed.rejections)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
-        is_last = after.completed == run.request.steps or self._is_stopping
-        snapshots = await self._to_be_stored(run.world, projection, following, is_last=is_last)
         commit = TickCommit(
             world_id=live.world_id,
             sealed=sealed,
@@ -271,39 +303,54 @@ class SimulationService:
             command_count=len(inputs.commands),
             rejected_count=len(rejections),
             started_at=started_at,
-            compute_ms=(computed_at - start) * 1000,
+            compute_ms=(computed_at - phases.began_s) * 1000,
             persist_ms=(monotonic_s() - computed_at) * 1000,
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
             ran=recorded_report(computed.report),
             new_archetypes=following.new_archetypes,
-            snapshots=snapshots,
+            snapshots=pages.snapshots,
             run_progress=(after.completed, after.applied),
             run_end=after.end(sealed.tick) if is_last else None,
         )
         committed = await self._database.write(lambda connection: commit_tick(connection, commit))
+        phases.end("persist")
+        self._observer.ticked(tick_seen(commit, phases))
         run.advance(after, committed_tick=sealed.tick)
-        is_stored = any(each.tick == sealed.tick for each in snapshots)
-        live.projection = following.committed(digest, with_snapshot=is_stored)
+        is_stored = any(tick == sealed.tick for _, tick in stored)
+        self.page_counts.add(pages, committed.pages_there)
+        bases = pages.known(committed.pages_there) if is_stored else None
+        live.projection = following.committed(digest, bases)
         if live.hooks.has(PostTick):
             results = {table.archetype.components: table.rows for table in computed.state}
             await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
         return committed
 
     async def _to_be_stored(
-        self, world: WorldRow, before: Projection, after: Projection, *, is_last: bool
-    ) -> list[TickSnapshot]:
-        """Return the snapshots that a tick's commit has to store: its own, and that of the tick before."""
-        snapshots: list[TickSnapshot] = []
-        is_new_program = after.program.hash != before.program.hash
+        self, world: WorldRow, before: Projection, program: Program, *, is_last: bool
+    ) -> list[tuple[UUID, int]]:
+        """Return which snapshots a tick's commit has to store, by owner and tick: its own, the one before."""
+        stored: list[tuple[UUID, int]] = []
+        is_new_program = program.hash != before.program.hash
         if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
-            snapshots.append(TickSnapshot(owner_id, before.committed_tick, before.snapshot.writes))
-        policy = SnapshotPolicy.of_config(world.config)
-        if is_last or policy.wants(after.committed_tick) or not after.program.is_deterministic:
-            snapshots.append(TickSnapshot(world.world_id, after.committed_tick, after.snapshot.writes))
-        return snapshots
+            stored.append((owner_id, before.committed_tick))
+        tick = before.committed_tick + 1
+        if is_last or SnapshotPolicy.of_config(world.config).wants(tick) or not program.is_deterministic:
+            stored.append((world.world_id, tick))
+        return stored
+
+    def _in_pages(
+        self, computed: ComputedTick, before: Projection, stored: Sequence[tuple[UUID, int]]
+    ) -> tuple[Snapshot, PreparedPages]:
+        """Cut a computed state into pages, and prepare those that are to be stored."""
+        snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
+        chosen = [
+            (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
+            for owner_id, tick in stored
+        ]
+        return snapshot, prepare(chosen, makes_patches=self._makes_patches)
 
     async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
         """Take ids for entities that a tick spawns."""
@@ -346,8 +393,9 @@ class SimulationService:
     async def _require_code(self, live: LiveWorld) -> None:
         """Refuse to seal anything while a world's code is not here, or not the recorded one."""
         try:
-            if live.projection is not None:
-                self.pool.load(live.world_id, live.projection.program)
+            held = live.projection
+            if held is not None:
+                self.pool.load(live.world_id, held.program)
                 return
         except (CodeChangedError, CodeNotLoadedError):
             pass  # what waits for the next tick may replace or remove it
@@ -386,13 +434,11 @@ class SimulationService:
         reason: str | None = None,
         failure: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record that a run ends behind its last tick; with its last one asked for it has ended already."""
-        if run.request.steps and run.completed == run.request.steps:
-            return
-        end = run.ended(status, run.world.committed_tick + 1, reason, failure)
+        """Record that a run ends behind its last tick, unless it has ended with it."""
         lease = run.lease if run.request.steps else None
+        finish = partial(store.finish_run, status=status, error=reason, failure=failure)
         await self._database.write(
-            lambda connection: store.finish_run(connection, run.world.world_id, run.run_id, end, lease)
+            lambda connection: finish(connection, run.world.world_id, run.run_id, lease)
         )
 
     async def _earlier(self, row: RunRow | None, command_id: UUID) -> RunResult:

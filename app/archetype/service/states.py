@@ -15,8 +15,9 @@ from archetype.core.resources import Resources
 from archetype.core.state import WorldState
 from archetype.errors import CorruptionError
 from archetype.log.lineage import Lineage
-from archetype.service.cache import SizedCache
+from archetype.service.budget import MemoryBudget
 from archetype.service.projection import EMPTY_STATE, Projection, StoredTick, newborn, project, read_tick
+from archetype.service.rebuilt import RebuiltStates
 from archetype.service.replay import Replayer
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store.database import Database
@@ -29,9 +30,6 @@ __all__ = ["OnTick", "StateService"]
 OnTick = Callable[[int], Awaitable[None]]
 """What hears of each tick that is done, by its number."""
 
-STATE_CACHE_BYTES = 128 * 1024 * 1024
-"""What states that were computed again may take in memory: the next reader begins with the nearest."""
-
 TICKS_PER_READ = 256
 
 
@@ -42,12 +40,10 @@ class StateService:
     and must come out with the recorded hash, or nothing is returned.
     """
 
-    def __init__(self, database: Database, worlds: WorldService) -> None:
+    def __init__(self, database: Database, worlds: WorldService, budget: MemoryBudget) -> None:
         self._database = database
         self._worlds = worlds
-        self._rebuilt: SizedCache[tuple[UUID, int], Projection] = SizedCache(
-            STATE_CACHE_BYTES, lambda projection: _size_bytes(projection.state)
-        )
+        self._rebuilt = RebuiltStates(budget)
 
     async def of_live(self, live: LiveWorld, committed_tick: int) -> Projection:
         """Return a live world after its last tick, from memory if it is there, and keep it.
@@ -57,7 +53,7 @@ class StateService:
         """
         held = live.projection
         if held is None or held.committed_tick != committed_tick:
-            held = await self._at(live.world_id, committed_tick, live.resources, rebuilt=None)
+            held = await self._at(live.world_id, committed_tick, live.resources, rebuilt=None, goes_on=True)
             live.projection = held
         return held
 
@@ -72,27 +68,29 @@ class StateService:
     async def projection(self, world: WorldRow, tick: int) -> Projection:
         """Return a world after a committed tick as `state` does, with what its next tick begins with."""
         live = self._worlds.live(world.world_id)
-        if live.projection is not None and live.projection.committed_tick == tick:
-            return live.projection
+        held = live.projection
+        if held is not None and held.committed_tick == tick:
+            return held
         lineage = await self._worlds.lineage(world.world_id)
-        usable = [
-            key for key in self._rebuilt.present() if key[1] <= tick and lineage.owner_of(key[1]) == key[0]
-        ]
-        nearest = max(usable, key=lambda key: key[1], default=None)
-        held = self._rebuilt.hold([nearest] if nearest is not None else [])
-        rebuilt = held.get(nearest) if nearest is not None else None
+        rebuilt = self._rebuilt.nearest(lineage, tick)
         found = await self._at(world.world_id, tick, live.resources, rebuilt=rebuilt)
         if not found.is_stored:
-            self._rebuilt.keep({(lineage.owner_of(tick), tick): found})
+            self._rebuilt.keep(lineage.owner_of(tick), found)
         return found
 
     async def _at(
-        self, world_id: UUID, tick: int, resources: Resources, *, rebuilt: Projection | None
+        self,
+        world_id: UUID,
+        tick: int,
+        resources: Resources,
+        *,
+        rebuilt: Projection | None,
+        goes_on: bool = False,
     ) -> Projection:
         lineage = await self._worlds.lineage(world_id)
         stored = await self._database.read(lambda connection: _nearest(connection, lineage, tick, rebuilt))
         if stored is not None:
-            projection = await asyncio.to_thread(project, world_id, stored)
+            projection = await asyncio.to_thread(project, world_id, stored, goes_on=goes_on)
         else:
             projection = newborn(world_id) if rebuilt is None else replace(rebuilt, world_id=world_id)
         replayer = Replayer(self._database, resources)
@@ -137,7 +135,3 @@ def _nearest(
     if found is None or (rebuilt is not None and found[1] <= rebuilt.committed_tick):
         return None
     return read_tick(connection, *found)
-
-
-def _size_bytes(state: WorldState) -> int:
-    return sum(table.rows.nbytes for table in state) + 1024

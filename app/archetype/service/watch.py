@@ -76,6 +76,11 @@ class Watch:
         """Watch a database in the way of its kind."""
         return cls(database, poll_s=SQLITE_POLL_S if database.is_sqlite else POSTGRES_POLL_S)
 
+    @property
+    def position(self) -> int | None:
+        """How far the log had come when it was last looked at; None while nobody waits."""
+        return self._position if self._bells else None
+
     def join(self, world_id: UUID | None = None) -> Bell:
         """Return a bell for the log, or for one world of it; whoever reads after this misses nothing."""
         bell = Bell(self, world_id)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from sqlalchemy.engine import Connection
 
@@ -30,6 +30,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
 from archetype.log.payloads import Snapshots, is_world_name, spelled_settings
+from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
 from archetype.service.policy import SnapshotPolicy
@@ -44,8 +45,10 @@ from archetype.store.ticks import TickCounts, counts_at, tick_counts, tick_row
 
 __all__ = ["LiveWorld", "WorldInfo", "WorldService"]
 
-LIVE_WORLDS_MAX = 256
-"""Worlds whose state is kept in memory; the one not used for longest goes first and comes back on use."""
+WORLD_BYTES = 3 * 1024
+LINEAGE_BYTES = 512
+SEGMENT_BYTES = 200
+"""What a live world, a lineage and each segment of one take in memory; measured, and rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +75,48 @@ class LiveWorld:
     `known_resources` are those that were recorded, by full name, when `resources` were last brought in line.
     """
 
-    def __init__(self, world_id: UUID) -> None:
+    def __init__(self, world_id: UUID, projections: Cache[UUID, Projection]) -> None:
+        self._projections = projections
         self.world_id = world_id
         self.lock = asyncio.Lock()
         self.resources = Resources()
         self.known_resources: Mapping[str, ResourceRecord] = {}
         self.hooks = Hooks()
-        self.projection: Projection | None = None
+        self.is_adopted = False
+
+    @property
+    def projection(self) -> Projection | None:
+        """Its state after the last tick that was committed or read here, as long as there is room for it."""
+        return self._projections.get(self.world_id)
+
+    @projection.setter
+    def projection(self, projection: Projection) -> None:
+        self._projections.put(self.world_id, projection)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a run holds it, or a script that may give it what nothing could bring back."""
+        return self.is_adopted or self.lock.locked()
 
 
 class WorldService:
     """Worlds as wholes: their names, settings and lineages, and what this process keeps of them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, budget: MemoryBudget) -> None:
         self._database = database
-        self._live: OrderedDict[UUID, LiveWorld] = OrderedDict()
-        self._lineages: dict[UUID, Lineage] = {}
+        # Whoever holds a live world meets the same one again, whether or not there is room for it.
+        self._live: WeakValueDictionary[UUID, LiveWorld] = WeakValueDictionary()
+        self._kept: Cache[UUID, LiveWorld] = budget.cache(
+            "worlds", lambda _: WORLD_BYTES, is_in_use=lambda live: live.is_in_use
+        )
+        self._projections: Cache[UUID, Projection] = budget.cache(
+            "projections",
+            lambda projection: projection.size_bytes,
+            is_in_use=lambda projection: self.is_running(projection.world_id),
+        )
+        self._lineages: Cache[UUID, Lineage] = budget.cache(
+            "lineages", lambda lineage: LINEAGE_BYTES + SEGMENT_BYTES * len(lineage.segments)
+        )
         self._archetypes: dict[bytes, Archetype] = {}
 
     async def create_world(
@@ -230,6 +259,8 @@ class WorldService:
             expected_version,
         )
         live = self._live.pop(world.world_id, None)
+        self._kept.drop(world.world_id)
+        self._projections.drop(world.world_id)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
 
@@ -327,32 +358,38 @@ class WorldService:
         return [_described(row, entity_count) for row, entity_count in rows]
 
     async def lineage(self, world_id: UUID) -> Lineage:
-        """Return a world's lineage; it is walked once and kept, since it never changes."""
+        """Return a world's lineage; it never changes, so it is walked once for as long as it is kept."""
         found = self._lineages.get(world_id)
         if found is None:
             found = await self._database.read(lambda connection: store.lineage(connection, world_id))
-            self._lineages[world_id] = found
+            self._lineages.put(world_id, found)
         return found
 
     def live(self, world_id: UUID) -> LiveWorld:
         """Return what this process keeps of a world, made at first use."""
-        live = self._live.get(world_id)
+        live = self._kept.get(world_id)
         if live is None:
-            live = self._live[world_id] = LiveWorld(world_id)
-            self._forget_idle()
-        self._live.move_to_end(world_id)
+            live = self._live.get(world_id) or LiveWorld(world_id, self._projections)
+            self._live[world_id] = live
+            self._kept.put(world_id, live)
         return live
+
+    def adopt(self, world_id: UUID) -> LiveWorld:
+        """Return a live world that stays as long as the process, for whoever gives it handles or hooks."""
+        live = self.live(world_id)
+        live.is_adopted = True
+        self._kept.put(world_id, live)
+        return live
+
+    def is_running(self, world_id: UUID) -> bool:
+        """Tell whether a run holds a world in this process."""
+        live = self._live.get(world_id)
+        return live is not None and live.lock.locked()
 
     def has_hooks(self, world_id: UUID) -> bool:
         """Tell whether anyone in this process listens to a world."""
         live = self._live.get(world_id)
         return live is not None and bool(live.hooks.registrations())
-
-    def _forget_idle(self) -> None:
-        """Drop the state of the worlds not used for longest; their hooks and resources stay."""
-        for live in list(self._live.values())[: max(len(self._live) - LIVE_WORLDS_MAX, 0)]:
-            if not live.lock.locked():
-                live.projection = None
 
 
 def as_uuid(text: str) -> UUID | None:

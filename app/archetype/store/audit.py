@@ -326,9 +326,14 @@ def select_labels(world_id: UUID) -> sa.Select[Any]:
     return sa.select(*_raw(*labels.columns)).where(labels.c.world_id == world_id).order_by(labels.c.name)
 
 
-def select_pages(hashes: Collection[bytes] | None = None) -> sa.Select[Any]:
-    """Select pages by hash: all, or these."""
+def select_pages(
+    hashes: Collection[bytes] | None = None, *, are_patches: bool | None = None
+) -> sa.Select[Any]:
+    """Select pages by hash: these, or all that are patches, or all that are none."""
     statement = sa.select(*_raw(*pages.columns)).order_by(pages.c.page_hash)
+    if are_patches is not None:
+        is_patch = pages.c.base_hash.is_not(None)
+        statement = statement.where(is_patch if are_patches else sa.not_(is_patch))
     return statement if hashes is None else statement.where(pages.c.page_hash.in_(sorted(hashes)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -113,10 +113,14 @@ def spelled(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What follows a committed tick: the next one, sealed, or the end of the run."""
+    """What follows a committed tick: the next one, sealed, or the end of the run.
+
+    `pages_there` are the new pages that somebody had stored before, perhaps in other forms.
+    """
 
     sealed: Sealed | None
     run_end: RunEnd | None
+    pages_there: Collection[bytes]
 
 
 def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
@@ -127,7 +131,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
     then nothing is written.
     """
     program = {} if commit.program is None else {commit.code_hash: commit.program}
-    write_blobs(connection, commit.snapshots, commit.new_archetypes, program)
+    there = write_blobs(connection, commit.snapshots, commit.new_archetypes, program)
     now = lock_log(connection)
     commit = _with_progress(connection, commit)
     head_version, sealed = _advance_world(connection, commit, now)
@@ -141,7 +145,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
         write_snapshot(connection, snapshot)
     if commit.run_end is not None:
         end_run(connection, commit.run_id, commit.run_end, now)
-    return Committed(sealed, commit.run_end)
+    return Committed(sealed, commit.run_end, there)
 
 
 def _with_progress(connection: Connection, commit: TickCommit) -> TickCommit:

@@ -93,6 +93,17 @@ class Database:
         """The URL without its password, for people."""
         return self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=True)
 
+    @property
+    def connections_max(self) -> int:
+        """How many connections this process opens at most."""
+        return _READERS + 2 if self.is_sqlite else 2 * _POOL_SIZE
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections of the pool are lent out now; that of a SQLite file's writer is not in it."""
+        pool: Any = None if self._engine is None else self._engine.pool
+        return 0 if pool is None else pool.checkedout()
+
     async def read(self, use: Mapper[T]) -> T:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
         async with translated(self.name), self._reader().connect() as connection:
@@ -382,6 +393,7 @@ class _SqliteWriter:
         except asyncio.CancelledError:
             # The thread goes on: whoever cancelled must not take the connection away under it.
             await asyncio.wait([future])
+            future.exception()  # looked at, so that nothing complains that nobody did
             raise
 
     def _transaction(self, use: Mapper[T]) -> T:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from archetype.errors import LabelNotFoundError, LabelTakenError
 from archetype.log.lineage import Segment
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.given import owned_ticks
 from archetype.store.schema import events, labels
 
 __all__ = ["LabelRow", "add", "find_inherited", "find_made", "list_inherited", "remove"]
@@ -86,7 +87,8 @@ def find_made(connection: Connection, command: NewCommand, name: str) -> LabelRo
 
 def find_inherited(connection: Connection, segments: Sequence[Segment], name: str) -> LabelRow | None:
     """Return a lineage's label of that name: the world's own, else that of the nearest ancestor."""
-    return next((each for each in list_inherited(connection, segments) if each.name == name), None)
+    found = _nearest(connection, segments, labels.c.name == name)
+    return found.get(name)
 
 
 def list_inherited(connection: Connection, segments: Sequence[Segment]) -> list[LabelRow]:
@@ -94,16 +96,24 @@ def list_inherited(connection: Connection, segments: Sequence[Segment]) -> list[
 
     An ancestor contributes the labels of the ticks that the lineage shares with it.
     """
+    return sorted(_nearest(connection, segments).values(), key=lambda each: (each.tick, each.name))
+
+
+def _nearest(
+    connection: Connection, segments: Sequence[Segment], *conditions: sa.ColumnElement[bool]
+) -> dict[str, LabelRow]:
+    """Return by name those labels of a lineage that meet the conditions, of two the nearer world's."""
     depth_of = {segment.world_id: depth for depth, segment in enumerate(segments)}
-    ends = {segment.world_id: segment.to_tick for segment in segments}
-    statement = sa.select(*labels.columns).where(labels.c.world_id.in_(list(depth_of)))
+    owned = owned_ticks(connection, segments)
+    statement = (
+        sa.select(*labels.columns)
+        .join(owned, owned.c.world_id == labels.c.world_id)
+        .where(labels.c.tick < owned.c.to_tick, *conditions)
+    )
     nearest: dict[str, LabelRow] = {}
     for row in connection.execute(statement).mappings():
         label = LabelRow(**row)
-        end = ends[label.world_id]
-        if end is not None and label.tick >= end:
-            continue
         other = nearest.get(label.name)
         if other is None or depth_of[other.world_id] < depth_of[label.world_id]:
             nearest[label.name] = label
-    return sorted(nearest.values(), key=lambda each: (each.tick, each.name))
+    return nearest

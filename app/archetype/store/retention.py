@@ -1,10 +1,11 @@
-"""What is stored and could be dropped: snapshots that a replay rebuilds, pages that nothing refers to."""
+"""What is stored and could be dropped: snapshots that a replay rebuilds, pages that nothing needs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.store.acts import UNNAMED, Acting, ActType, record_act
 from archetype.store.append import Answer, NewCommand, append, lock_log
-from archetype.store.schema import pages, programs, snapshots, ticks, worlds
+from archetype.store.schema import Id, pages, programs, runs, snapshots, ticks, worlds
 
 __all__ = [
     "Holdings",
@@ -31,13 +32,16 @@ _ROWS_PER_STATEMENT = 500
 class Holdings:
     """What of a world is stored, and what would be missed: ticks in order.
 
-    `code_hashes` are those of every committed tick, `fork_ticks` those of the live forks.
+    `code_hashes` are those of every committed tick, `fork_ticks` those of the live forks, `run_ends` the last
+    ticks of its runs so far, `label_ticks` those that it or a fork that shares them has a label for.
     """
 
     stored_ticks: Sequence[int]
     code_hashes: Mapping[int, bytes]
     programs: Mapping[bytes, str]
     fork_ticks: Sequence[int]
+    run_ends: Collection[int]
+    label_ticks: Collection[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,20 @@ def holdings(connection: Connection, world_id: UUID) -> Holdings:
         code_hashes,
         {bytes(row.code_hash): row.document for row in connection.execute(used)},
         sorted(connection.scalars(forks)),
+        set(connection.scalars(_run_ends(world_id))),
+        set(connection.scalars(_LABEL_TICKS, {"world_id": world_id})),
     )
+
+
+def _run_ends(world_id: UUID) -> sa.Select[Any]:
+    last = runs.c.from_tick + runs.c.ticks_completed - 1
+    return sa.select(last).where(runs.c.world_id == world_id, runs.c.ticks_completed > 0)
+
+
+_LABEL_TICKS = sa.text(
+    "SELECT l.tick FROM labels l JOIN lineage s ON s.world_id = l.world_id "
+    "AND l.tick >= s.from_tick AND (s.to_tick IS NULL OR l.tick < s.to_tick) WHERE s.owner_id = :world_id"
+).bindparams(sa.bindparam("world_id", type_=Id))
 
 
 def drop_snapshots(
@@ -88,37 +105,76 @@ def drop_snapshots(
 
 
 def freeable_pages(connection: Connection, world_id: UUID, dropped_ticks: Collection[int]) -> PageUse:
-    """Count the pages that only these snapshots of a world refer to."""
+    """Count the pages that only these snapshots of a world need."""
     dropped = set(dropped_ticks)
     ours: set[bytes] = set()
     others: set[bytes] = set()
     for owner_id, tick, hashes in _references(connection):
         (ours if owner_id == world_id and tick in dropped else others).update(hashes)
-    return PageUse(len(ours - others), _size_bytes(connection, ours - others))
+    bases = _bases(connection)
+    freed = _with_bases(ours, bases) - _with_bases(others, bases)
+    return PageUse(len(freed), _size_bytes(connection, freed))
 
 
 def unused_pages(connection: Connection) -> PageUse:
-    """Count the pages that no snapshot refers to."""
+    """Count the pages that no snapshot needs."""
     sizes = _unused(connection)
     return PageUse(len(sizes), sum(sizes.values()))
 
 
 def collect_pages(connection: Connection, by: Acting = UNNAMED) -> PageUse:
-    """Remove the pages that no snapshot refers to, and say what they took; the record of acts keeps it.
+    """Remove the pages that no snapshot needs, and say what they took; the record of acts keeps it.
 
-    Nobody stores a page meanwhile: a writer that found a page there already is waited for, and one that
-    comes later stores it again.
+    Pages that others are patches on stay with them, and go behind them. Nobody stores a page meanwhile: a
+    writer that found a page there already is waited for, and one that comes later stores it again.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("LOCK TABLE pages IN SHARE ROW EXCLUSIVE MODE"))
     sizes = _unused(connection)
-    hashes = sorted(sizes)
-    for start in range(0, len(hashes), _ROWS_PER_STATEMENT):
-        part = hashes[start : start + _ROWS_PER_STATEMENT]
-        connection.execute(pages.delete().where(pages.c.page_hash.in_(part)))
+    for layer in _layers(sizes.keys(), _bases(connection)):
+        for start in range(0, len(layer), _ROWS_PER_STATEMENT):
+            part = layer[start : start + _ROWS_PER_STATEMENT]
+            connection.execute(pages.delete().where(pages.c.page_hash.in_(part)))
     removed = PageUse(len(sizes), sum(sizes.values()))
     record_act(connection, ActType.COLLECT_GARBAGE, asdict(removed), by)
     return removed
+
+
+def _bases(connection: Connection) -> dict[bytes, bytes]:
+    """Return the bases of all patches."""
+    statement = sa.select(pages.c.page_hash, pages.c.base_hash).where(pages.c.base_hash.is_not(None))
+    return {bytes(row.page_hash): bytes(row.base_hash) for row in connection.execute(statement)}
+
+
+def _with_bases(hashes: Iterable[bytes], bases: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return pages with all that they are patches on."""
+    found: set[bytes] = set()
+    for page_hash in hashes:
+        at: bytes | None = page_hash
+        while at is not None and at not in found:
+            found.add(at)
+            at = bases.get(at)
+    return found
+
+
+def _layers(hashes: Collection[bytes], bases: Mapping[bytes, bytes]) -> list[list[bytes]]:
+    """Put pages in an order in which they can go: each before the one that it is a patch on."""
+    depths: dict[bytes, int] = {}
+    for page_hash in hashes:
+        chain: list[bytes] = []
+        at: bytes | None = page_hash
+        while at is not None and at not in depths:
+            chain.append(at)
+            depths[at] = 0  # so that a circle, which only damage makes, ends here
+            at = bases.get(at)
+        depth = 0 if at is None else depths[at] + 1
+        for each in reversed(chain):
+            depths[each] = depth
+            depth += 1
+    layers: dict[int, list[bytes]] = {}
+    for page_hash in hashes:
+        layers.setdefault(depths[page_hash], []).append(page_hash)
+    return [sorted(layers[depth]) for depth in sorted(layers, reverse=True)]
 
 
 def _unused(connection: Connection) -> dict[bytes, int]:
@@ -126,9 +182,9 @@ def _unused(connection: Connection) -> dict[bytes, int]:
         bytes(row.page_hash): row.size_bytes
         for row in connection.execute(sa.select(pages.c.page_hash, pages.c.size_bytes))
     }
-    for _, _, hashes in _references(connection):
-        for page_hash in hashes:
-            sizes.pop(page_hash, None)
+    needed = {page_hash for _, _, hashes in _references(connection) for page_hash in hashes}
+    for page_hash in _with_bases(needed, _bases(connection)):
+        sizes.pop(page_hash, None)
     return sizes
 
 

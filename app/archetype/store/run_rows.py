@@ -29,6 +29,7 @@ __all__ = [
     "is_leased",
     "list_views",
     "run_input",
+    "run_row",
     "run_totals",
 ]
 
@@ -73,19 +74,20 @@ _VIEW = sa.select(
 ).join(worlds, worlds.c.world_id == runs.c.world_id)
 
 
-def _row(values: RowMapping) -> RunRow:
+def run_row(values: RowMapping) -> RunRow:
+    """Read a run's own columns off a row, which may have others."""
     return RunRow(**{column.name: values[column.name] for column in _RUN_COLUMNS})
 
 
 def _view(values: RowMapping) -> RunView:
-    return RunView(_row(values), values["world"], bool(values["is_removed"]))
+    return RunView(run_row(values), values["world"], bool(values["is_removed"]))
 
 
 def find_run(connection: Connection, world_id: UUID, event_id: UUID) -> RunRow | None:
     """Return the run that a step or run command began."""
     statement = sa.select(*_RUN_COLUMNS).where(runs.c.world_id == world_id, runs.c.event_id == event_id)
     row = connection.execute(statement).mappings().one_or_none()
-    return _row(row) if row else None
+    return run_row(row) if row else None
 
 
 def find_view(connection: Connection, run_id: UUID) -> RunView | None:

@@ -31,7 +31,6 @@ __all__ = [
     "Sealed",
     "begin_run",
     "cancel_run",
-    "cancelled",
     "end_run",
     "finish_run",
     "holder",
@@ -130,19 +129,6 @@ def run_end(
     return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
 
 
-def cancelled(run: RunRow, tick: int) -> RunEnd:
-    """Return the end of a run that is being cancelled; its row's error says why."""
-    return run_end(
-        run.run_id,
-        "cancelled",
-        tick,
-        from_tick=run.from_tick,
-        ticks_completed=run.ticks_completed,
-        commands_applied=run.commands_applied,
-        error=run.error,
-    )
-
-
 def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     """Accept a step or run command, take the world's lease and seal its first tick, all or nothing.
 
@@ -167,7 +153,7 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
             raise
         return BegunRun(answer, _write_run(connection, run, None, from_tick=world.tick))
     if row is not None and row.status == "cancelling":
-        _end_unowned(connection, world, cancelled(row, world.tick), row, now=now)
+        _end_unowned(connection, world, row, now=now)
         return BegunRun(answer, replace(row, status="cancelled"))
     row = _write_run(connection, run, row, from_tick=world.tick)
     # A run that goes on seals behind everything in the log; its command may stand far before that.
@@ -285,21 +271,42 @@ def holder(world_id: UUID, lease: Lease, now: datetime, *, is_kept: bool = True)
 
 
 def finish_run(
-    connection: Connection, world_id: UUID, run_id: UUID, end: RunEnd, lease: Lease | None
+    connection: Connection,
+    world_id: UUID,
+    run_id: UUID,
+    lease: Lease | None,
+    *,
+    status: str,
+    error: str | None = None,
+    failure: Mapping[str, Any] | None = None,
 ) -> bool:
     """Close a run that ends without committing a further tick, record it, and give its lease back.
 
-    False, and nothing is written, where the lease is another's by now: so is the run. Without a lease it is
-    one that asked for no tick.
+    How far it came is what its row says: whoever was cancelled may not know of its own last commit. False,
+    and nothing is written, where it has ended already, or where the lease is another's by now: so is the
+    run. Without a lease it is one that asked for no tick.
     """
     now = lock_log(connection)
-    if lease is None:
-        version = connection.execute(_ADVANCE_HEAD, {"world": world_id}).scalar_one()
-    else:
-        version = connection.execute(_GIVE_BACK, holder(world_id, lease, now, is_kept=False)).scalar()
-    if version is None:
+    run = _run_of(connection, run_id)
+    if run.status in _ENDED:
         return False
-    record_facts(connection, world_id, [end.fact], first_version=version, moment=now)
+    if lease is None:
+        world = connection.execute(_ADVANCE_HEAD, {"world": world_id}).one()
+    else:
+        world = connection.execute(_GIVE_BACK, holder(world_id, lease, now, is_kept=False)).one_or_none()
+    if world is None:
+        return False
+    end = run_end(
+        run_id,
+        status,
+        world.committed_tick + 1,
+        from_tick=run.from_tick,
+        ticks_completed=run.ticks_completed,
+        commands_applied=run.commands_applied,
+        error=error,
+        failure=failure,
+    )
+    record_facts(connection, world_id, [end.fact], first_version=world.head_version, moment=now)
     end_run(connection, run_id, end, now)
     return True
 
@@ -309,22 +316,22 @@ _ADVANCE_HEAD = (
     sa.update(worlds)
     .where(worlds.c.world_id == sa.bindparam("world"))
     .values(head_version=_NEXT_HEAD)
-    .returning(worlds.c.head_version)
+    .returning(worlds.c.head_version, worlds.c.committed_tick)
 )
 _GIVE_BACK = (
     sa.update(worlds)
     .where(IS_HELD)
     .values(head_version=_NEXT_HEAD, lease_until=sa.bindparam("until"))
-    .returning(worlds.c.head_version)
+    .returning(worlds.c.head_version, worlds.c.committed_tick)
 )
 
 
-def _end_unowned(connection: Connection, world: WorldRow, end: RunEnd, run: RunRow, *, now: datetime) -> None:
-    """Close a run that no living process computes, and keep out whoever only seemed to be dead."""
+def _end_unowned(connection: Connection, world: WorldRow, run: RunRow, *, now: datetime) -> None:
+    """Cancel a run that no living process computes, and keep out whoever only seemed to be dead."""
     if run.status not in {"waiting", "stopped"}:
         fenced = {"lease_epoch": world.lease_epoch + 1, "lease_until": now}
         connection.execute(sa.update(worlds).where(worlds.c.world_id == world.world_id).values(fenced))
-    finish_run(connection, world.world_id, run.run_id, end, None)
+    finish_run(connection, world.world_id, run.run_id, None, status="cancelled", error=run.error)
 
 
 def cancel_run(
@@ -351,7 +358,7 @@ def cancel_run(
         values = {"status": "cancelling", "error": run.error}
         connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(values))
     else:
-        _end_unowned(connection, world, cancelled(run, world.tick), run, now=now)
+        _end_unowned(connection, world, run, now=now)
     return answer
 
 

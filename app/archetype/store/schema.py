@@ -38,7 +38,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0008"
+REVISION = "0010"
 """The migration that this release's code needs the database to be at."""
 
 UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
@@ -210,6 +210,8 @@ pages = sa.Table(
     sa.Column("codec", sa.String(16), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("content_size_bytes", sa.BigInteger, nullable=False),
+    _partial_index("pages_base", "base_hash", where="base_hash IS NOT NULL"),
 )
 
 runs = sa.Table(

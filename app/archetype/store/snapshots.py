@@ -18,26 +18,22 @@ from archetype.core.archetype import Archetype
 from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Segment, Stretch
-from archetype.log.pages import Page
-from archetype.store.schema import archetypes, pages, programs, snapshots
+from archetype.log.patches import StoredForm
+from archetype.store.pages import insert_pages
+from archetype.store.schema import archetypes, programs, snapshots
 
 __all__ = [
     "SnapshotRow",
     "SnapshotWrite",
-    "StoredPage",
     "TickSnapshot",
     "nearest_stored",
     "program_document",
     "read_archetypes",
-    "read_pages",
     "snapshot_rows",
     "snapshots_between",
     "write_blobs",
     "write_snapshot",
 ]
-
-_PAGES_PER_STATEMENT = 64
-_PAGES_PER_READ = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class SnapshotWrite:
     """A snapshot row to store, with those of its pages that may not be stored yet."""
 
     row: SnapshotRow
-    new_pages: Sequence[Page]
+    new_pages: Sequence[StoredForm]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +68,20 @@ def write_blobs(
     snapshots: Sequence[TickSnapshot],
     new_archetypes: Sequence[Archetype],
     programs_by_hash: Mapping[bytes, str],
-) -> None:
+) -> set[bytes]:
     """Store pages, archetypes and programs by their hashes; what is there already stays as it is.
 
-    Pages go in by order of hash, so that two writers of the same pages wait for each other instead of
-    blocking each other for good.
+    Returns the names of the pages that were there already, in whatever form.
     """
-    writes = [write for snapshot in snapshots for write in snapshot.writes]
-    new_pages = {page.page_hash: page for write in writes for page in write.new_pages}
-    rows: list[dict[str, Any]] = []
-    for page_hash in sorted(new_pages):
-        data = new_pages[page_hash].data
-        rows.append({"page_hash": page_hash, "codec": "plain", "size_bytes": len(data), "data": data})
-    for start in range(0, len(rows), _PAGES_PER_STATEMENT):
-        _insert_new(connection, pages, rows[start : start + _PAGES_PER_STATEMENT])
+    new_pages = {
+        page.page_hash: page for each in snapshots for write in each.writes for page in write.new_pages
+    }
+    there = insert_pages(connection, new_pages.values())
     if new_archetypes:
         _insert_new(connection, archetypes, [_archetype_values(each) for each in new_archetypes])
     for code_hash, document in programs_by_hash.items():
         _insert_new(connection, programs, [{"code_hash": code_hash, "document": document}])
+    return there
 
 
 def _archetype_values(archetype: Archetype) -> dict[str, Any]:
@@ -199,49 +191,6 @@ def _archetype(row: Row[Any]) -> Archetype:
         msg = f"archetype {name} does not match its hash: it was edited or damaged"
         raise CorruptionError(msg, archetype=name)
     return archetype
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPage:
-    """A page as its row says, not yet checked."""
-
-    page_hash: bytes
-    codec: str
-    data: Any
-
-    def checked(self) -> bytes:
-        """Return the page's bytes; `CorruptionError` names it where they do not match its name."""
-        name = self.page_hash.hex()
-        if self.codec != "plain":
-            msg = f"page {name} has the codec {self.codec!r}, which this release cannot read; upgrade it"
-            raise CorruptionError(msg, page=name)
-        # SQLite keeps whatever type was written: text in a blob's place is damage too.
-        data = self.data if isinstance(self.data, bytes) else b""
-        if hashlib.sha256(data).digest() != self.page_hash:
-            msg = f"page {name} does not match its hash: it was edited or damaged"
-            raise CorruptionError(msg, page=name)
-        return data
-
-
-def read_pages(connection: Connection, hashes: Collection[bytes]) -> list[StoredPage]:
-    """Return these pages; who uses one checks it, away from the event loop.
-
-    Raises `CorruptionError` that names the first page which is missing.
-    """
-    wanted = sorted(hashes)
-    found: dict[bytes, StoredPage] = {}
-    for start in range(0, len(wanted), _PAGES_PER_READ):
-        part = wanted[start : start + _PAGES_PER_READ]
-        statement = sa.select(pages.c.page_hash, pages.c.codec, pages.c.data).where(
-            pages.c.page_hash.in_(part)
-        )
-        for row in connection.execute(statement):
-            found[bytes(row.page_hash)] = StoredPage(bytes(row.page_hash), row.codec, row.data)
-    for page_hash in wanted:
-        if page_hash not in found:
-            msg = f"page {page_hash.hex()} is missing: restore it from a backup or another copy"
-            raise CorruptionError(msg, page=page_hash.hex())
-    return list(found.values())
 
 
 def program_document(connection: Connection, code_hash: bytes) -> str:

@@ -116,7 +116,9 @@ async def _demo(services: ServiceContainer) -> uuid.UUID:
         CommandRequest("message", {"content": {"é": [1, 2.5, None]}}, tick=2),
     ]
     await services.command_service.submit_batch(world_id, requests, actor_id=actor)
-    batch = encode_batch(pa.table({"position__x": [0.5, 1.5, 2.5], "position__y": [1.0, 2.0, 3.0]}))
+    # So many that the pages of their positions are stored as patches.
+    numbers = [number + 0.5 for number in range(60)]
+    batch = encode_batch(pa.table({"position__x": numbers, "position__y": numbers[::-1]}))
     await services.command_service.submit(world_id, CommandRequest("spawn", {}, batch=batch))
     await _run(services, world_id, 3)
     await _send(services, world_id, "despawn", {"entity_id": 1})

@@ -160,7 +160,8 @@ async def test_a_sound_page_that_nothing_refers_to_is_no_fault(services, databas
     await database.write(
         lambda connection: connection.execute(
             sa.text(
-                "INSERT INTO pages (page_hash, codec, size_bytes, data) VALUES (:name, 'plain', :size, :data)"
+                "INSERT INTO pages (page_hash, codec, size_bytes, content_size_bytes, data) "
+                "VALUES (:name, 'plain', :size, :size, :data)"
             ),
             _stray_page(),
         )

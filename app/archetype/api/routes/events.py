@@ -10,10 +10,11 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from archetype.api.gate import needs
+from archetype.api.gate import Caller, needs
 from archetype.api.problems import problems
 from archetype.api.requests import names
 from archetype.api.schemas.events import EventResponse
+from archetype.api.sources import FeedSource
 from archetype.api.streaming import EVENT_STREAM, EventStreams
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.permissions import Access
@@ -53,7 +54,9 @@ _STREAM = {
     200: ResponseSpec(
         EventResponse,
         description="Blocks of `id` (the position), `event` (the type) and `data` (this object in a line). "
-        "A block of an `id` alone is where a reader goes on; a line that begins with a colon is a heartbeat.",
+        "A block of an `id` alone is where a reader goes on; a line that begins with a colon is a heartbeat. "
+        "A last block `closed` without an `id` says why the server ends it: a key that does not hold any "
+        "more, or a reader who is too slow.",
         media_type=EVENT_STREAM,
         generate_examples=False,
     ),
@@ -97,14 +100,19 @@ class EventRoutes(Controller):
         self,
         services: NamedDependency[ServiceContainer],
         streams: NamedDependency[EventStreams],
+        caller: NamedDependency[Caller],
         wanted: NamedDependency[EventFilter],
         place: NamedDependency[int | None],
         *,
         follow: Follow = True,
     ) -> Response[Any]:
         """Stream the events of all worlds in the order of their positions, each once."""
-        opening = partial(services.live_service.feed, place, None, wanted)
-        return await streams.answer(opening, "/events", follow=follow)
+
+        async def opening() -> FeedSource:
+            return FeedSource(await services.live_service.feed(place, None, wanted))
+
+        recheck = partial(caller.still_may, Access.FOLLOW_LOG)
+        return await streams.answer(opening, "/events", recheck=recheck, follow=follow)
 
     @get(
         "/worlds/{world:str}/events",
@@ -117,6 +125,7 @@ class EventRoutes(Controller):
         world: FromPath[str],
         services: NamedDependency[ServiceContainer],
         streams: NamedDependency[EventStreams],
+        caller: NamedDependency[Caller],
         wanted: NamedDependency[EventFilter],
         place: NamedDependency[int | None],
         *,
@@ -127,5 +136,10 @@ class EventRoutes(Controller):
         It ends behind the last event of a world that is removed; by its id such a world can still be read.
         """
         found = await services.world_service.peek(world) or await services.world_service.find(world)
-        opening = partial(services.live_service.feed, place, found.world_id, wanted)
-        return await streams.answer(opening, f"/worlds/{found.world_id}/events", follow=follow)
+
+        async def opening() -> FeedSource:
+            return FeedSource(await services.live_service.feed(place, found.world_id, wanted))
+
+        recheck = partial(caller.still_may, Access.READ_LOG, found.world_id)
+        location = f"/worlds/{found.world_id}/events"
+        return await streams.answer(opening, location, recheck=recheck, follow=follow)

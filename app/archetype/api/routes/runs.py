@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import asdict
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
-from litestar.response import ServerSentEvent
-from litestar.response.sse import ServerSentEventMessage
 
 from archetype.api.gate import ANYBODY_KNOWN, Caller, needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Limit
 from archetype.api.schemas.simulation import CancelBody, CancelRequest, RunInfoResponse
+from archetype.api.sources import RunSource
+from archetype.api.streaming import EVENT_STREAM, EventStreams
 from archetype.api.submitting import Submitter
 from archetype.errors import FieldFault, InvalidInputError, RunNotFoundError
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access, Action
 from archetype.service.container import ServiceContainer
-from archetype.service.run_service import RunService
 from archetype.service.runs import RunInfo
 
 __all__ = ["RunRoutes"]
@@ -33,6 +33,22 @@ LastEventId = Annotated[
     str | None,
     HeaderParameter(name="Last-Event-ID", description="Ticks completed: only further progress is told."),
 ]
+
+_STREAM = {
+    200: ResponseSpec(
+        RunInfoResponse,
+        description="Blocks of `id` (the ticks completed), `event` (progress or ended) and `data` (this "
+        "object in a line); heartbeats and a last block `closed` are as in the streams of events.",
+        media_type=EVENT_STREAM,
+        generate_examples=False,
+    )
+}
+_ENDED_OR_ENDING = {
+    200: ResponseSpec(RunInfoResponse, description="The run has ended.", generate_examples=False),
+    202: ResponseSpec(
+        RunInfoResponse, description="It ends behind the tick that is computed.", generate_examples=False
+    ),
+}
 
 
 class RunRoutes(Controller):
@@ -77,7 +93,8 @@ class RunRoutes(Controller):
         "/runs/{run_id:uuid}/cancel",
         summary="Cancel a run",
         opt=ANYBODY_KNOWN,
-        responses=problems(404, 409, 412, 413, 422),
+        status_code=202,
+        responses=problems(404, 409, 412, 413, 422) | _ENDED_OR_ENDING,
     )
     async def cancel(
         self,
@@ -103,23 +120,29 @@ class RunRoutes(Controller):
         "/runs/{run_id:uuid}/events",
         summary="Follow a run",
         opt=ANYBODY_KNOWN,
-        responses=problems(404, 422),
+        responses=problems(404, 422, 429) | _STREAM,
     )
     async def events(
         self,
         run_id: FromPath[UUID],
         services: NamedDependency[ServiceContainer],
+        streams: NamedDependency[EventStreams],
         caller: NamedDependency[Caller],
         last_event_id: LastEventId = None,
-    ) -> ServerSentEvent:
+    ) -> Response[Any]:
         """Stream a run's progress as server-sent events, from its present state to its end.
 
-        Each has the ticks completed as its id and the run as its data. Its type is `progress`, and `ended`
-        for the last one; a stream without that was cut off by a server that stops, and can be taken up again.
+        The type is `progress`, and `ended` for the last one; a stream without that was cut off by a server
+        that stops, and can be taken up again.
         """
         after = _ticks_of(last_event_id)
-        await _permitted_run(services, caller, run_id, Access.READ_WORLD)
-        return ServerSentEvent(_messages(services.run_service, run_id, after))
+        info = await _permitted_run(services, caller, run_id, Access.READ_WORLD)
+
+        async def opening() -> RunSource:
+            return RunSource(services.run_service.feed(run_id, after=after))
+
+        recheck = partial(caller.still_may, Access.READ_WORLD, info.world_id)
+        return await streams.answer(opening, f"/runs/{run_id}/events", recheck=recheck)
 
 
 async def _permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
@@ -131,15 +154,6 @@ async def _permitted_run(services: ServiceContainer, caller: Caller, run_id: UUI
         raise
     await caller.may(action, str(info.world_id))
     return info
-
-
-async def _messages(runs: RunService, run_id: UUID, after: int) -> AsyncGenerator[ServerSentEventMessage]:
-    async for info in runs.follow(run_id, after=after):
-        yield ServerSentEventMessage(
-            data=RunInfoResponse(**asdict(info)).model_dump_json(),
-            event="ended" if info.has_ended else "progress",
-            id=info.ticks_completed,
-        )
 
 
 def _ticks_of(last_event_id: str | None) -> int:

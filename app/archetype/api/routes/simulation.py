@@ -10,6 +10,7 @@ from uuid import UUID
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
 from archetype.api.gate import needs
@@ -42,6 +43,14 @@ REPLAY_TICKS_MAX = 1_000
 
 _REFUSALS = problems(404, 409, 412, 413, 422, 429)
 
+_STARTED = {
+    202: ResponseSpec(
+        RunInfoResponse,
+        description="With `Prefer: respond-async`: it is durable, and `Location` leads to it.",
+        generate_examples=False,
+    )
+}
+
 
 class SimulationRoutes(Controller):
     """The ticks of a world."""
@@ -67,7 +76,13 @@ class SimulationRoutes(Controller):
             tick=result.final_tick,
         )
 
-    @post("/run", summary="Run ticks", opt=needs(CommandType.RUN), status_code=200, responses=_REFUSALS)
+    @post(
+        "/run",
+        summary="Run ticks",
+        opt=needs(CommandType.RUN),
+        status_code=200,
+        responses=_REFUSALS | problems(429) | _STARTED,
+    )
     async def run(
         self,
         world: FromPath[str],

@@ -103,6 +103,8 @@ async def _verify_all(reading: Reading, findings: Findings, progress: Progress) 
                 await check_world(
                     reading, row, blobs=blobs, findings=findings, progress=progress, usage=usage
                 )
+    async with _damage_found(reading, findings, "pages"):
+        await blobs.check_patches()
     async with _damage_found(reading, findings, "quotas, usage"):
         await usage.finish(reading)
 

@@ -1,0 +1,1 @@
+"""The service under a seeded scheduler, with virtual time and injected faults."""
