@@ -10,7 +10,6 @@ import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 from uuid import UUID
 
 __all__ = [
@@ -76,8 +75,7 @@ def new_secret() -> str:
 def process_identity() -> str:
     """Name this process for good: host, process id, its start in clock ticks, and where that id means it."""
     pid = os.getpid()
-    stat = _stat(pid)
-    return f"{socket.gethostname()}:{pid}:{stat.started if stat else 0}:{_process_space()}"
+    return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}:{_process_space()}"
 
 
 def is_alive(identity: str) -> bool:
@@ -91,27 +89,23 @@ def is_alive(identity: str) -> bool:
     started_text, _, space = rest.partition(":")
     if host != socket.gethostname() or space != _process_space() or not pid_text.isdigit():
         return True
-    stat = _stat(int(pid_text))
-    if stat is None:
+    started = _started(int(pid_text))
+    if started is None:
         return _answers_signal(int(pid_text))
-    return str(stat.started) == started_text and not stat.is_dead
+    return str(started) == started_text
 
 
-class _Stat(NamedTuple):
-    """What the system says of a process: its start tells it from a later one that got the same id."""
+def _started(pid: int) -> int | None:
+    """Read the start time of a process, which tells it from a later one that got the same id (Linux only).
 
-    started: int
-    is_dead: bool
-
-
-def _stat(pid: int) -> _Stat | None:
-    """Read a process's state (Linux only); one that is dead stays listed until its parent takes note."""
+    One that is dead stays listed until its parent takes note; it has none either.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return _Stat(int(fields[19]), fields[0] in {"Z", "X"})
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def _process_space() -> str:
