@@ -226,6 +226,8 @@ class RunService:
                 await self.resume_interrupted()
             except ArchetypeError as error:
                 logger.warning("Interrupted runs were not looked for: %s", error.message)
+            except Exception:
+                logger.exception("Interrupted runs were not looked for.")
             await self._sleep(TAKE_UP_INTERVAL_S)
 
     def _take_up(self, row: store.RunRow, request: RunRequest | RolloutRequest) -> None:

@@ -11,10 +11,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from archetype.clock import is_alive, utc_now
+from archetype.clock import is_alive
 from archetype.errors import CorruptionError
 from archetype.log.command import CommandType
 from archetype.store.log import LogRow, log_row
+from archetype.store.moments import database_now
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
 
 __all__ = [
@@ -145,13 +146,16 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
         .order_by(runs.c.run_id)
     )
     found: list[Interrupted] = []
-    for row in connection.execute(statement):
-        values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}
-        run = RunRow(**values)
+    rows = connection.execute(statement).all()
+    if not rows:
+        return found
+    now = database_now(connection)
+    for row in rows:
+        run = RunRow(**{column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS})
         holder, until = row.lease_owner, row.lease_until
         if row.type == CommandType.RUN_ROLLOUT:
             holder, until = run.owner, run.owner_until
-        if holder == owner or not is_leased(holder, until, utc_now()):
+        if holder == owner or not is_leased(holder, until, now):
             found.append(Interrupted(run, log_row(row)))
     return found
 
