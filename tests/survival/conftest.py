@@ -25,7 +25,7 @@ def mortal_cluster() -> Iterator[Cluster]:
 @pytest.fixture
 async def mortal_url(mortal_cluster: Cluster) -> str:
     """The URL of a migrated, empty database on the server that may be killed."""
-    from conftest import migrate, run_on
+    from migrated import migrate, run_on
 
     name = f"test_{uuid.uuid4().hex}"
     await run_on(mortal_cluster.url, f"CREATE DATABASE {name}")

@@ -12,7 +12,7 @@ from archetype.errors import UnavailableError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.container import ServiceContainer
 from archetype.store import database
-from conftest import migrate, run_on
+from migrated import migrate, run_on
 from postgres import UNPRIVILEGED
 from survival.deeds import Deeds
 
