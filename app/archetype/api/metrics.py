@@ -101,8 +101,6 @@ class Metrics(Observer):
         """Let counters begin at 0: an alert on an increase would miss the first of a series that appears."""
         for kind in _DENIED.values():
             self._denials.labels(kind)
-        for kind in ("written", "reused"):
-            self._pages.labels(kind)
         for change in ("taken", "taken_over", "lost"):
             self._leases.labels(change)
 
