@@ -125,6 +125,7 @@ REFUSED = {
     "BATCH_COLUMNS_MAX": lambda most: decode_batch(table(most)),
     "BULK_ROWS_MAX": lambda most: command("spawn", batch=rows(most)),
     "FORKS_MAX": lambda most: fork_ids(ForkRequest("fork", count=most)),
+    "EPISODES_AT_ONCE_MAX": payload(CommandType.RUN_ROLLOUT, "parallel", max_steps=1, episodes=1),
     "LINEAGE_WORLDS_MAX": lambda most: check_depth(
         WorldRow(**dict.fromkeys(WorldRow.__dataclass_fields__)), most
     ),

@@ -100,7 +100,10 @@ RUN_TICKS_MAX = 1_000_000
 """A day at a dozen ticks a second; whoever wants more starts another run behind it."""
 
 FORKS_MAX = 1_000
-"""Forks that one call makes: all are written in one transaction, which holds everyone else's up."""
+"""Forks, or episodes of a rollout, that one call makes: all are written in one transaction."""
+
+EPISODES_AT_ONCE_MAX = 64
+"""Episodes of one rollout that are under way together; each keeps a world in memory."""
 
 LINEAGE_WORLDS_MAX = 1_000
 """A lineage is walked at a world's first use, and each of its worlds is a row of later look-ups."""

@@ -22,6 +22,7 @@ INSIDE = {
     "SCANNED_EVENTS_MAX",
     "SYNC_SYSTEMS_MAX",
     "_LINKS_MAX",
+    "_NAME_CHARACTERS_MAX",  # what the forks of a rollout keep of a name
     "_MISSING_TICKS_MAX",
     "_PAGES_KEPT_MAX",
     "ERROR_CHARACTERS_MAX",  # how much of something is shown
