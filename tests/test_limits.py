@@ -274,7 +274,7 @@ async def test_so_many_commands_wait_to_be_written():
 
 
 async def test_so_many_runs_compute_and_wait():
-    service = RunService(None, _Through())
+    service = RunService(None, _Through(), None)
     for is_free in [True] * limits.RUNS_AT_ONCE_MAX + [False]:
         assert service._slots.locked() is not is_free
         if is_free:
