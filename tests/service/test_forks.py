@@ -318,7 +318,7 @@ async def test_settings_come_along(services):
     assert (info.snapshots, info.seed) == (7, 1)
     assert [
         each.name
-        for each in await services.simulation_service.processors(await services.world_service.find("fork"))
+        for each in await services.program_service.processors(await services.world_service.find("fork"))
     ] == ["Walking"]
 
 

@@ -114,7 +114,7 @@ class SimulationRoutes(Controller):
     ) -> list[ProcessorResponse]:
         """List the processors of the next tick, in the order in which they run."""
         found = await services.world_service.find(world)
-        infos = await services.simulation_service.processors(found)
+        infos = await services.program_service.processors(found)
         return [ProcessorResponse.of(info) for info in infos]
 
     @get(
