@@ -35,9 +35,7 @@ class Uploads:
 
 async def send(upload: SimpleNamespace, size_bytes: int, *, is_last: bool = False) -> None:
     """Send a piece, and let the server read it."""
-    upload.pieces.put_nowait(
-        {"type": "http.request", "body": bytes(size_bytes), "more_body": not is_last}
-    )
+    upload.pieces.put_nowait({"type": "http.request", "body": bytes(size_bytes), "more_body": not is_last})
     for _ in range(5):
         await asyncio.sleep(0)
 

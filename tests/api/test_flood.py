@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,8 +14,11 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import sqlalchemy as sa
+import uvicorn
+from applications import opened
 from server_process import peak_mb, running
 
+from archetype.api.server import Server
 from archetype.store.database import Database
 from archetype.store.schema import events
 
@@ -23,9 +27,10 @@ BATCH = 1_000
 QUEUED_MAX = 20_000
 FLYING_MAX = 4_000
 """What has left the queue for the database and is not answered yet: two flushes, and one that is made up."""
-FLOOD_MB = 250.0
+FLOOD_MB = 150.0
 UPLOAD_BYTES = 16 * 1024 * 1024
 UPLOADS_MB = 400.0
+PIECE_BYTES_MAX = 3 * 1024 * 1024
 
 
 @asynccontextmanager
@@ -58,7 +63,7 @@ async def logged(database_url: str) -> Counter:
 
 
 async def test_a_flood_on_a_stalled_database_is_refused_beyond_the_queue(database_url, tmp_path) -> None:
-    """Whoever is not refused is answered when the database is back, and is in the log once; memory is bounded."""
+    """Whoever is not refused is answered when the database is back, and is in the log once."""
     batches = [[str(uuid4()) for _ in range(BATCH)] for _ in range(40)]
 
     async def send(client: httpx.AsyncClient, ids: list[str]) -> httpx.Response:
@@ -111,8 +116,10 @@ class Upload:
         return upload
 
     async def send(self) -> None:
-        head = f"POST /worlds/demo/commands/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(self._body)}"
-        self._writer.write(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode())
+        head = (
+            "POST /worlds/demo/commands/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+        )
+        self._writer.write(f"{head}\r\nContent-Length: {len(self._body)}\r\n\r\n".encode())
         for start in range(0, len(self._body) - 1, 1 << 18):
             self._writer.write(self._body[start : min(start + (1 << 18), len(self._body) - 1)])
             await self._writer.drain()
@@ -144,9 +151,7 @@ async def test_a_flood_of_large_bodies_is_refused_beyond_what_is_held(sqlite_url
             answering = {asyncio.create_task(upload.answer()): upload for upload in uploads}
             held = set(answering)
             while len(held) > 2:
-                done, held = await asyncio.wait(
-                    held, return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S
-                )
+                done, held = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S)
                 assert done
             refused = [task for task in answering if task not in held]
             assert {task.result()[0] for task in refused} == {503}
@@ -162,3 +167,51 @@ async def test_a_flood_of_large_bodies_is_refused_beyond_what_is_held(sqlite_url
             for upload in uploads:
                 upload.close()
         assert peak_mb(server.process) - before_mb < UPLOADS_MB
+
+
+@asynccontextmanager
+async def serving(app) -> AsyncIterator[tuple[Server, tuple[str, int]]]:
+    """Serve an application in this process, and give the server and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        started = asyncio.Event()
+        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none")
+        server = Server(config, on_started=started.set, on_stop=app.state.stopping.set)
+        task = asyncio.create_task(server.serve([listener]))
+        await asyncio.wait_for(started.wait(), WITHIN_S)
+        try:
+            yield server, listener.getsockname()
+        finally:
+            app.state.stopping.set()
+            server.should_exit = True
+            await task
+
+
+async def test_readers_who_never_read_are_cut_off_on_their_sockets(sqlite_url) -> None:
+    """Meanwhile one piece waits for each, however much of the log they asked for; others are served."""
+    text = "t" * 1_000_000
+    commands = [{"type": "custom", "payload": {"text": text}} for _ in range(15)]
+    readers = []
+    async with opened(sqlite_url) as app, serving(app) as (server, (host, port)):
+        app.state.streams._patience_s = 0.2
+        connections = server.server_state.connections
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=WITHIN_S) as client:
+            await client.post("/worlds", json={"name": "demo"})
+            sent = await client.post("/worlds/demo/commands/batch", json={"commands": commands})
+            assert sent.status_code == 202
+            for _ in range(4):
+                reader = socket.socket()
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                reader.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(reader, (host, port))
+                reader.send(b"GET /worlds/demo/events?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                readers.append(reader)
+            waiting_bytes, most_open = [], 0
+            async with asyncio.timeout(WITHIN_S):
+                while most_open < 4 or app.state.streams.open_count or len(connections) > 1:
+                    waiting_bytes += [each.transport.get_write_buffer_size() for each in connections]
+                    most_open = max(most_open, app.state.streams.open_count)
+                    assert (await client.get("/healthz")).status_code == 200
+            assert len(connections) == 1
+        for reader in readers:
+            reader.close()
+    assert 65_536 < max(waiting_bytes) < PIECE_BYTES_MAX

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-
 from server_process import WAIT_S, running, wait_until
 
 from archetype.api.server import serve
@@ -36,6 +29,8 @@ class ServerSlow(AsyncProcessor):
         await asyncio.sleep(0.2)
         return df
 '''
+
+
 def test_sigterm_ends_a_run_behind_its_tick(database_url: str, tmp_path: Path) -> None:
     """Exit 0, the request answered 503, every committed tick there for the next server, which goes on."""
     (tmp_path / "server_slow.py").write_text(SLOW)
