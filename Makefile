@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: help demo test fuzz simulate lint serve bench format constraints clean
+.PHONY: help demo test soak fuzz simulate lint serve bench format constraints clean
 
 help:
 	@echo "make demo   run the main job by itself, on SQLite"
 	@echo "make test   lint, types, layers and all tests, on SQLite and on a real PostgreSQL"
+	@echo "make soak   kill servers for an hour or so; make soak ROUNDS=10 SEED=7 for less, or again"
 	@echo "make fuzz   the tests that make their inputs up, for long and with others each time"
 	@echo "make simulate SEEDS=10000   servers, clients and faults under many seeds, in virtual time"
 	@echo "make serve  start the service on http://127.0.0.1:8000"
@@ -24,6 +25,9 @@ serve: $(VENV)/runtime.stamp
 
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal
+
+soak: $(VENV)/dev.stamp
+	PYTHONPATH=tests $(BIN)/python -m survival $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 FUZZ_EXAMPLES ?= 500
 

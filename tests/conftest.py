@@ -10,15 +10,13 @@ import uuid
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from migrated import URL_VARIABLE, migrate, postgres_url, run_on
 from postgres import Cluster, find_binaries
 
 TEMPLATE = "archetype_template"
-URL_VARIABLE = "ARCHETYPE_TEST_POSTGRES_URL"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,36 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(cluster.stop)
     config.add_cleanup(lambda: os.environ.pop(URL_VARIABLE, None))
     os.environ[URL_VARIABLE] = cluster.url
-
-
-def postgres_url() -> str:
-    url = os.environ.get(URL_VARIABLE)
-    if not url:
-        pytest.skip(f"no PostgreSQL here: install the dev dependencies, or set {URL_VARIABLE}")
-    return url
-
-
-async def run_on(url: str, *statements: str) -> None:
-    engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://"), isolation_level="AUTOCOMMIT"
-    )
-    try:
-        async with engine.connect() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
-    finally:
-        await engine.dispose()
-
-
-async def migrate(url: str) -> None:
-    from archetype.store.database import Database
-    from archetype.store.migrate import upgrade
-
-    database = Database(url)
-    try:
-        await upgrade(database)
-    finally:
-        await database.close()
 
 
 @pytest.fixture(scope="session")

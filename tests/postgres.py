@@ -38,11 +38,20 @@ class Cluster:
     def start(self) -> None:
         data = self._folder / "data"
         self._run("initdb", "-D", data, "--no-sync", "--locale=C", "--encoding=UTF8", "-A", "trust")
+        self.launch()
+
+    def launch(self) -> None:
+        """Start the server on what is in its folder; it recovers by itself what a `kill` left."""
+        data = self._folder / "data"
         options = f"-c listen_addresses=127.0.0.1 -p {self._port} -k {self._folder} {self.settings}"
         self._run("pg_ctl", "-D", data, "-l", self._folder / "log", "-w", "-o", options, "start")
 
-    def stop(self) -> None:
+    def kill(self) -> None:
+        """End the server at once, in the middle of whatever it does; its data stay."""
         self._run("pg_ctl", "-D", self._folder / "data", "-m", "immediate", "-w", "stop")
+
+    def stop(self) -> None:
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: object) -> None:

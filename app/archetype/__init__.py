@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from archetype.core.arrow_types import Vector
     from archetype.core.component import Component
     from archetype.core.config import RunConfig, WorldConfig
+    from archetype.core.episodes import Condition, Return
     from archetype.core.hooks import (
         HookHandle,
         OnComponentAdded,
@@ -59,11 +60,13 @@ if TYPE_CHECKING:
     from archetype.service.container import ServiceContainer
     from archetype.service.diff import WorldDiff
     from archetype.service.entities import EntityMoment
+    from archetype.service.episodes import EpisodeResult
     from archetype.service.labels import Label
     from archetype.service.messages import SentMessage
     from archetype.service.queries import EntityState, WorldSnapshot
     from archetype.service.replays import ReplayReport
     from archetype.service.retention import ThinPlan, ThinResult
+    from archetype.service.rollout_results import EpisodeRow, RolloutResult
     from archetype.service.runs import RunResult
     from archetype.service.verification.faults import VerifyReport
     from archetype.service.worlds import WorldInfo
@@ -81,12 +84,15 @@ __all__ = [
     "Command",
     "CommandType",
     "Component",
+    "Condition",
     "ConditionGroupBuilder",
     "ConflictError",
     "Delta",
     "DependencyGroupBuilder",
     "EntityMoment",
     "EntityState",
+    "EpisodeResult",
+    "EpisodeRow",
     "ExecutionGroup",
     "ExecutionGroupBuilder",
     "ExecutionPlan",
@@ -108,6 +114,8 @@ __all__ = [
     "ReplayReport",
     "Resources",
     "RetryPolicy",
+    "Return",
+    "RolloutResult",
     "RunConfig",
     "RunResult",
     "RuntimeWorld",
@@ -138,6 +146,7 @@ _HOMES = {
     "archetype.core.arrow_types": ("Vector",),
     "archetype.core.component": ("Component",),
     "archetype.core.config": ("RunConfig", "WorldConfig"),
+    "archetype.core.episodes": ("Condition", "Return"),
     "archetype.core.hooks": (
         "HookHandle",
         "OnComponentAdded",
@@ -188,6 +197,8 @@ _HOMES = {
     "archetype.service.queries": ("EntityState", "WorldSnapshot"),
     "archetype.service.replays": ("ReplayReport",),
     "archetype.service.retention": ("ThinPlan", "ThinResult"),
+    "archetype.service.episodes": ("EpisodeResult",),
+    "archetype.service.rollout_results": ("EpisodeRow", "RolloutResult"),
     "archetype.service.runs": ("RunResult",),
     "archetype.service.verification.faults": ("VerifyReport",),
     "archetype.service.worlds": ("WorldInfo",),

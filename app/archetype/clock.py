@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import secrets
@@ -72,16 +73,21 @@ def new_secret() -> str:
 
 
 def process_identity() -> str:
-    """Name this process for good: host, process id and the process's start time in clock ticks."""
+    """Name this process for good: host, process id, its start in clock ticks, and where that id means it."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}"
+    return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}:{_process_space()}"
 
 
 def is_alive(identity: str) -> bool:
-    """Tell whether the process of that identity may still run; only a dead one of this host is surely not."""
+    """Tell whether the process of that identity may still run; only one that is missed here surely does not.
+
+    Machines and containers may share a name, and each have a process of the same id: what another one's ids
+    mean, nobody here can tell.
+    """
     host, _, rest = identity.partition(":")
-    pid_text, _, started_text = rest.partition(":")
-    if host != socket.gethostname() or not pid_text.isdigit():
+    pid_text, _, rest = rest.partition(":")
+    started_text, _, space = rest.partition(":")
+    if host != socket.gethostname() or space != _process_space() or not pid_text.isdigit():
         return True
     started = _started(int(pid_text))
     if started is None:
@@ -90,12 +96,26 @@ def is_alive(identity: str) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """Read the start time of a process, which tells it from a later one that got the same id (Linux only)."""
+    """Read the start time of a process, which tells it from a later one that got the same id (Linux only).
+
+    One that is dead stays listed until its parent takes note; it has none either.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _process_space() -> str:
+    """Name the boot and the namespace in which process ids mean what they do here; empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot}:{namespace}".encode()).hexdigest()[:12]
 
 
 def _answers_signal(pid: int) -> bool:

@@ -43,6 +43,8 @@ CHANGES = {
     "bulk-update": ("PATCH", "/worlds/demo/entities/bulk", MOVED),
     "step": ("POST", "/worlds/demo/step", {}),
     "run": ("POST", "/worlds/demo/run", {"json": {"num_steps": 2}}),
+    "episode": ("POST", "/worlds/demo/episode", {"json": {"max_steps": 2, "terminal": "Velocity"}}),
+    "rollout": ("POST", "/worlds/demo/rollout", {"json": {"max_steps": 2, "episodes": 2}}),
     "start": ("POST", "/worlds/demo/run", {"headers": {"Prefer": "respond-async"}}),
     "fork": ("POST", "/worlds/demo/fork", {"json": {"name": "what-if"}}),
     "forks": ("POST", "/worlds/demo/fork", {"json": {"name": "what-if", "count": 2}}),

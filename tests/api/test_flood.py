@@ -116,9 +116,7 @@ class Upload:
         return upload
 
     async def send(self) -> None:
-        head = (
-            "POST /worlds/demo/commands/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
-        )
+        head = "POST /worlds/demo/commands/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
         self._writer.write(f"{head}\r\nContent-Length: {len(self._body)}\r\n\r\n".encode())
         for start in range(0, len(self._body) - 1, 1 << 18):
             self._writer.write(self._body[start : min(start + (1 << 18), len(self._body) - 1)])

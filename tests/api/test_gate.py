@@ -32,6 +32,8 @@ OWN_ROUTES = {
     "remove_label": [("DELETE", "/worlds/demo/labels/good", None)],
     "step": [("POST", "/worlds/demo/step", {})],
     "run": [("POST", "/worlds/demo/run", {"num_steps": 1})],
+    "run_episode": [("POST", "/worlds/demo/episode", {"max_steps": 1})],
+    "run_rollout": [("POST", "/worlds/demo/rollout", {"max_steps": 1, "episodes": 1})],
     "spawn": [
         ("POST", "/worlds/demo/entities", {"components": []}),
         ("POST", "/worlds/demo/entities/bulk", {}),
@@ -99,7 +101,7 @@ def test_every_route_declares_its_action(sqlite_app_routes) -> None:
             is_open.add(path)
         else:
             assert all(action in ACTIONS for action in declared)
-            assert declared or path.startswith(("/me", "/runs/"))
+            assert declared or path.startswith(("/me", "/runs/", "/rollouts/"))
     assert is_open == {"/", "/healthz", "/readyz", "/openapi.json"}
 
 

@@ -46,9 +46,8 @@ async def test_a_flush_and_a_run_are_measured(http, world) -> None:
     assert grown("archetype_flush_duration_seconds_count") == 1
     assert grown("archetype_flush_commands_sum") == 1
     assert after["archetype_flush_failures_total",] == 0
-    assert grown("archetype_pages_total", "written") > 0
-    assert grown("archetype_pages_total", "reused") > 0
-    assert grown("archetype_page_written_bytes_total") > 0
+    assert grown("archetype_stored_pages_total", "reused") > 0
+    assert grown("archetype_stored_page_bytes_total", "stored") > 0
     assert grown(LEASES, "taken") == 1
     assert after[LEASES, "taken_over"] == after[LEASES, "lost"] == 0
     assert after["archetype_runs_computing",] == 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import diffs, gate, growth, history, processes, scheduling, storage, verification, worlds
+from bench import diffs, gate, growth, history, processes, rollouts, scheduling, storage, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -25,6 +25,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "entity": history.entity,
     "fork": history.fork,
     "replay": history.replay,
+    "rollout": rollouts.rollout,
     "storage": storage.storage,
     "verify": verification.verify,
     "diff": diffs.diff,

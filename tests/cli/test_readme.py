@@ -12,7 +12,7 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_commands_of_the_readme_run(archetype, server):
     """Beside the server of the tests, on a world such as the chapter before makes."""
     blocks = re.findall(r"<!-- run -->\n```console\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     with ArchetypeClient(server.url) as client:
         client.create_world("demo", seed=42)
         client.submit("demo", "add_processor", {"processor": "MovementProcessor"})

@@ -65,7 +65,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"<!-- run -->\n```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=["first", "scheduling"])
+@pytest.mark.parametrize("script", SCRIPTS, ids=["first", "scheduling", "episodes"])
 def test_a_script_in_the_readme_prints_what_its_comments_say(script, tmp_path):
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHETYPE_")}

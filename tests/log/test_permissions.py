@@ -27,6 +27,8 @@ OPERATOR = {
     "remove_label",
     "step",
     "run",
+    "run_episode",
+    "run_rollout",
     "replay_world",
 }
 EXPECTED = {"viewer": VIEWER, "player": VIEWER | PLAYER, "operator": VIEWER | PLAYER | OPERATOR}

@@ -50,6 +50,8 @@ CALLS = {
     CommandType.CANCEL_RUN: cancel,
     CommandType.STEP: lambda world: world.step(),
     CommandType.RUN: lambda world: world.run(1),
+    CommandType.RUN_EPISODE: lambda world: world.run_episode(1),
+    CommandType.RUN_ROLLOUT: lambda world: world.run_rollout(1, 1),
     CommandType.ADD_LABEL: lambda world: world.label("good"),
     CommandType.REMOVE_LABEL: lambda world: world.unlabel("good"),
     CommandType.CONFIGURE_WORLD: lambda world: world.configure(snapshots=2),

@@ -24,19 +24,19 @@ LIMIT = 100
 NAMES = ("near", "far")
 
 
-class Mass(Component):
+class Ballast(Component):
     """What something weighs."""
 
     kg: float = 0.0
 
 
-class Growing(AsyncProcessor):
+class Swelling(AsyncProcessor):
     """Makes everything heavier by a random part."""
 
-    components = (Mass,)
+    components = (Ballast,)
 
     async def process(self, df, *, rng, **kwargs):
-        return df.with_column("mass__kg", col("mass__kg") + float(rng.random()))
+        return df.with_column("ballast__kg", col("ballast__kg") + float(rng.random()))
 
 
 keys = st.tuples(st.sampled_from(NAMES), st.integers(0, 5))
@@ -140,8 +140,8 @@ async def many_worlds(services, snapshots):
         config = WorldConfig(name=f"root-{number}", seed=number, snapshots=snapshots)
         ids.append((await worlds.create_world(config)).world_id)
         start = [
-            CommandRequest("add_processor", {"processor": "Growing"}),
-            CommandRequest("spawn", {"components": [{"type": "Mass", "kg": 1.0}]}),
+            CommandRequest("add_processor", {"processor": "Swelling"}),
+            CommandRequest("spawn", {"components": [{"type": "Ballast", "kg": 1.0}]}),
         ]
         await services.command_service.submit_batch(ids[-1], start)
     for turn in range(3):
@@ -192,7 +192,7 @@ async def test_a_running_world_keeps_its_state_and_its_handles_stay(services):
     worlds = services.world_service
     world_id = (await worlds.create_world(WorldConfig(name="held", snapshots="needed"))).world_id
     await services.command_service.submit(
-        world_id, CommandRequest("spawn", {"components": [{"type": "Mass"}]})
+        world_id, CommandRequest("spawn", {"components": [{"type": "Ballast"}]})
     )
     seen = []
 
@@ -214,8 +214,8 @@ async def test_a_rebuilt_state_is_found_by_the_nearest_tick_of_a_lineage(service
     worlds = services.world_service
     world_id = (await worlds.create_world(WorldConfig(name="base", snapshots="needed"))).world_id
     start = [
-        CommandRequest("add_processor", {"processor": "Growing"}),
-        CommandRequest("spawn", {"components": [{"type": "Mass"}]}),
+        CommandRequest("add_processor", {"processor": "Swelling"}),
+        CommandRequest("spawn", {"components": [{"type": "Ballast"}]}),
     ]
     await services.command_service.submit_batch(world_id, start)
     await services.simulation_service.run(world_id, RunRequest(steps=8))

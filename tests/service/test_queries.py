@@ -197,10 +197,10 @@ async def test_only_the_pages_that_hold_the_wanted_entities_are_read(services, d
         world = await other.world_service.find("large")
         last = await other.query_service.entity(world, count, 0)
         assert last.components["Position"] == {"x": count - 1.0, "y": 1.0}
-        read = other.query_service._pages.present()
+        read = other.budget.uses()["pages"].value_count
         whole = await other.query_service.frame(world, ticks=[0])
         assert whole.num_rows == count
-        assert len(read) == 4, "both pages of the ids, and the second of each value"
-        assert len(other.query_service._pages.present()) == 6
+        assert read == 4, "both pages of the ids, and the second of each value"
+        assert other.budget.uses()["pages"].value_count == 6
         both = await other.query_service.frame(world, ticks=[0], entity_ids=[1, count])
         assert both.column("position__x").to_pylist() == [0.0, count - 1.0]

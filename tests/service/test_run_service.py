@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -29,6 +30,7 @@ from archetype.service.container import ServiceContainer
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
+from archetype.store import moments
 
 DEAD = "elsewhere:1:1"
 
@@ -226,7 +228,9 @@ async def test_another_service_follows_by_reading_the_row(services, database_url
             turnstile.passes.release()
             await asyncio.sleep(0)
 
-        reader = RunService(other.database, other.simulation_service, sleep=sleep)
+        reader = RunService(
+            other.database, other.simulation_service, other.run_service._rollouts, sleep=sleep
+        )
         seen = [info.ticks_completed async for info in reader.follow(started.run_id)]
     assert (seen[0], seen[-1]) == (0, 3)
     assert seen == sorted(seen)
@@ -471,7 +475,9 @@ async def test_a_watch_takes_up_at_once_and_looks_again(services):
         slept.put_nowait(seconds)
         await asyncio.Event().wait() if slept.qsize() > 2 else await asyncio.sleep(0)
 
-    watching = RunService(services.database, services.simulation_service, sleep=sleep)
+    watching = RunService(
+        services.database, services.simulation_service, services.run_service._rollouts, sleep=sleep
+    )
     heard = []
 
     async def on_tick(tick):
@@ -483,6 +489,43 @@ async def test_a_watch_takes_up_at_once_and_looks_again(services):
     await watching.close()
     assert heard == [1, 2]
     assert await ends(services) == [("completed", 3, None)]
+
+
+async def test_a_watch_outlives_what_nobody_expected(services, monkeypatch, caplog):
+    """A server that stopped looking would leave interrupted runs alone for good."""
+    looked = []
+
+    async def look():
+        looked.append(len(looked))
+        if len(looked) == 1:
+            message = "unheard of"
+            raise RuntimeError(message)
+        return []
+
+    async def sleep(_seconds):
+        await asyncio.Event().wait() if len(looked) > 1 else await asyncio.sleep(0)
+
+    watching = RunService(services.database, services.simulation_service, sleep=sleep)
+    monkeypatch.setattr(watching, "resume_interrupted", look)
+    watching.watch()
+    while len(looked) < 2:
+        await asyncio.sleep(0)
+    await watching.close()
+    assert "unheard of" in caplog.text
+
+
+async def test_whether_a_lease_has_ended_is_the_databases_clock_to_say(postgres_database_url, monkeypatch):
+    """A server whose own clock is wrong neither disturbs others nor leaves their runs alone."""
+    async with ServiceContainer(postgres_database_url) as services:
+        world_id = await a_world(services)
+        await as_if_dead(services, world_id, 2, at=0)
+        held = sa.text(
+            "UPDATE worlds SET lease_owner = 'elsewhere:1:1', lease_until = now() + interval '1 hour'"
+        )
+        await services.database.write(lambda connection: connection.execute(held))
+        late = datetime(2999, 1, 1, tzinfo=UTC)
+        monkeypatch.setattr(moments, "utc_now", lambda: late)
+        assert await services.run_service.resume_interrupted() == []
 
 
 async def test_runs_are_listed_page_by_page_newest_first(services):

@@ -50,6 +50,7 @@ def simulated_clock(loop: SimulatedLoop, processes: Iterable[Process], seed: int
         "secrets": SimpleNamespace(randbits=rng.getrandbits),
         "_id_bits": rng,
         "_started": started,
+        "_process_space": lambda: "simulated",
         "_answers_signal": lambda _pid: False,
     }
     with patch.multiple(clock, **stand_ins):

@@ -42,7 +42,7 @@ class Process:
     @property
     def identity(self) -> str:
         """The name by which it holds leases."""
-        return f"{self.host}:{self.pid}:1"
+        return f"{self.host}:{self.pid}:1:simulated"
 
     @property
     def is_dead(self) -> bool:

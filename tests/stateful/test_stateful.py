@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import stateful.code  # noqa: F401  the worlds' classes must be loaded
-from conftest import postgres_url, run_on
+from migrated import postgres_url, run_on
 from stateful.machine import SystemMachine
 
 EXAMPLES = int(os.environ.get("ARCHETYPE_TEST_EXAMPLES", "25"))

@@ -27,6 +27,7 @@ from archetype.api.routes.ancestry import AncestryRoutes
 from archetype.api.routes.audit import AuditRoutes
 from archetype.api.routes.commands import CommandRoutes
 from archetype.api.routes.entities import EntityRoutes
+from archetype.api.routes.episodes import EpisodeRoutes
 from archetype.api.routes.events import EventRoutes
 from archetype.api.routes.identities import IdentityRoutes
 from archetype.api.routes.labels import LabelRoutes
@@ -109,6 +110,7 @@ def create_app(
             ResourceRoutes,
             SimulationRoutes,
             RunRoutes,
+            EpisodeRoutes,
             QueryRoutes,
             EntityRoutes,
             AncestryRoutes,

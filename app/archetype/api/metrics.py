@@ -87,15 +87,6 @@ class Metrics(Observer):
             registry=registry,
             buckets=_SECONDS,
         )
-        self._pages = Counter(
-            "archetype_pages",
-            "Pages of stored snapshots, `written` or `reused`.",
-            ["kind"],
-            registry=registry,
-        )
-        self._page_bytes = Counter(
-            "archetype_page_written_bytes", "What the written pages take.", registry=registry
-        )
         self._leases = Counter(
             "archetype_lease_changes",
             "Leases of worlds: `taken`, `taken_over` from another process, or `lost` to one.",
@@ -110,8 +101,6 @@ class Metrics(Observer):
         """Let counters begin at 0: an alert on an increase would miss the first of a series that appears."""
         for kind in _DENIED.values():
             self._denials.labels(kind)
-        for kind in ("written", "reused"):
-            self._pages.labels(kind)
         for change in ("taken", "taken_over", "lost"):
             self._leases.labels(change)
 
@@ -145,9 +134,6 @@ class Metrics(Observer):
         """Measure a tick's phases, and count its pages."""
         for name, started_at_s, ended_at_s in seen.phases:
             self._phases.labels(name).observe(ended_at_s - started_at_s)
-        self._pages.labels("written").inc(seen.pages_written)
-        self._pages.labels("reused").inc(seen.pages_reused)
-        self._page_bytes.inc(seen.page_bytes)
 
     def lease_changed(self, change: LeaseChange) -> None:
         """Count a lease that was taken, taken over or lost."""

@@ -18,6 +18,7 @@ from archetype.cli import (
     db,
     doctor,
     entity,
+    episodes,
     follow,
     identity,
     label,
@@ -82,6 +83,7 @@ replay.register(world.app)
 ancestry.register(world.app)
 scheduling.register(world.app)
 simulate.register(app)
+episodes.register(app)
 app.add_typer(runs.app, name="runs")
 query.register(app)
 app.add_typer(entity.app, name="entity")

@@ -11,7 +11,6 @@ from archetype.cli.arguments import WorldArgument, YesOption
 from archetype.cli.database import DatabaseOption, ModuleOption, on_services
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, confirmed, with_session
-from archetype.log.command import CommandType
 
 if TYPE_CHECKING:
     from archetype.service.container import ServiceContainer
@@ -70,6 +69,7 @@ def thin(  # noqa: PLR0917  (options go by their names)
     confirmed("Drop them?", is_sure=yes or not planned.ticks)
 
     async def act(services: ServiceContainer) -> ThinResult:
+        from archetype.log.command import CommandType
         from archetype.service.gate import LOCAL
 
         await services.gate.require(LOCAL, CommandType.THIN_WORLD, world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -16,7 +16,7 @@ from archetype.cli.session import Session, with_session
 from archetype.cli.values import assignments
 from archetype.errors import ArchetypeError
 
-__all__ = ["register"]
+__all__ = ["DebugOption", "InputOption", "register", "shown_progress"]
 
 _POLL_S = 0.25
 
@@ -59,10 +59,15 @@ def run(
     if detach:
         session.output.record(session.client.start_run(world, steps, inputs=given, debug=debug))
         return
-    is_shown = not quiet and sys.stderr.isatty()
-    with _progress(session, world, steps) if is_shown else nullcontext():
+    with shown_progress(session, world, steps, quiet=quiet):
         report = session.client.run(world, steps, inputs=given, debug=debug)
     session.output.record(report)
+
+
+def shown_progress(session: Session, world: str, steps: int, *, quiet: bool) -> AbstractContextManager[None]:
+    """Show how far a run is while the context is open, on a terminal and unless it is to be quiet."""
+    is_shown = not quiet and sys.stderr.isatty()
+    return _progress(session, world, steps) if is_shown else nullcontext()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from archetype.client import answers
 from archetype.client.commands import CommandCalls
 from archetype.client.entities import EntityCalls
+from archetype.client.episodes import EpisodeCalls
 from archetype.client.feeds import FeedCalls
 from archetype.client.identities import IdentityCalls
 from archetype.client.messages import MessageCalls
@@ -35,6 +36,7 @@ class ArchetypeClient(
     MessageCalls,
     ResourceCalls,
     RunCalls,
+    EpisodeCalls,
     StateCalls,
     EntityCalls,
     PastCalls,

@@ -49,6 +49,8 @@ class CommandType(StrEnum):
     REMOVE_LABEL = "remove_label"
     STEP = "step"
     RUN = "run"
+    RUN_EPISODE = "run_episode"
+    RUN_ROLLOUT = "run_rollout"
     CANCEL_RUN = "cancel_run"
 
 
@@ -85,6 +87,8 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.REMOVE_LABEL: CommandRule(payloads.RemoveLabel, queued=False),
     CommandType.STEP: CommandRule(payloads.Step, queued=False),
     CommandType.RUN: CommandRule(payloads.Run, queued=False),
+    CommandType.RUN_EPISODE: CommandRule(payloads.RunEpisode, queued=False),
+    CommandType.RUN_ROLLOUT: CommandRule(payloads.RunRollout, queued=False),
     CommandType.CANCEL_RUN: CommandRule(payloads.CancelRun, queued=False),
 }
 

@@ -30,6 +30,8 @@ COSTS: Final[Mapping[CommandType, int]] = {
     CommandType.ADD_PROCESSOR: 15,
     CommandType.REPLACE_PROCESSOR: 15,
     CommandType.RUN: 50,
+    CommandType.RUN_ROLLOUT: 200,
+    CommandType.RUN_EPISODE: 500,
     CommandType.CREATE_WORLD: 50,
     CommandType.FORK_WORLD: 100,
     CommandType.CANCEL_RUN: 0,

@@ -17,6 +17,7 @@ class FactType(StrEnum):
     TICK_COMMITTED = "tick_committed"
     COMMAND_REJECTED = "command_rejected"
     RUN_FINISHED = "run_finished"
+    EPISODE_FINISHED = "episode_finished"
     ENTITY_IDS_RESERVED = "entity_ids_reserved"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -16,12 +16,15 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.core.scheduling.settings import SchedulerSettings
 
 __all__ = [
+    "EPISODES_MAX",
     "MAX_ENTITY_ID",
     "AddComponent",
     "AddLabel",
@@ -41,6 +44,8 @@ __all__ = [
     "RemoveResource",
     "ReplaceProcessor",
     "Run",
+    "RunEpisode",
+    "RunRollout",
     "Snapshots",
     "Spawn",
     "Step",
@@ -57,6 +62,11 @@ MAX_ENTITY_ID = 2**53 - 1
 """Entity ids stay exact in every JSON reader, ECMAScript's included."""
 
 MAX_STEPS = 1_000_000
+
+EPISODES_MAX = 1_000
+"""Episodes of one rollout: their forks are made in one transaction."""
+
+PARALLEL_MAX = 64
 
 EntityId = Annotated[int, Field(ge=1, le=MAX_ENTITY_ID, strict=True)]
 Tick = Annotated[int, Field(ge=-1, le=2**53 - 1, strict=True)]
@@ -299,8 +309,55 @@ class Run(Step):
     num_steps: Annotated[int, Field(ge=0, le=MAX_STEPS, strict=True)] = 1
 
 
+class RunEpisode(Step):
+    """Run ticks until an entity has the component `terminal`, the condition holds, or there were so many.
+
+    Both are asked after each tick, and before the first: an episode that begins where it is over takes none.
+    """
+
+    max_steps: Annotated[int, Field(ge=1, le=MAX_STEPS, strict=True)]
+    terminal: Annotated[str, Field(min_length=1)] | None = None
+    condition: Condition | None = None
+    returns: Return | None = None
+
+    @property
+    def rules(self) -> EpisodeRules:
+        """When the episode is over, and what it returns."""
+        return EpisodeRules(self.terminal, self.condition, self.returns)
+
+
+class RunRollout(RunEpisode):
+    """Run an episode in each of so many forks of a committed tick, by default of the last one.
+
+    Each has a seed of its own: those given as `seeds`, or derived from `seed`, by default the world's. The
+    forks are removed when their episodes are over, unless they are to be kept.
+    """
+
+    episodes: Annotated[int, Field(ge=1, le=EPISODES_MAX, strict=True)]
+    tick: Tick | None = None
+    seed: Seed | None = None
+    seeds: list[Seed] | None = None
+    parallel: Annotated[int, Field(ge=1, le=PARALLEL_MAX, strict=True)] = 4
+    keep: bool = False
+    snapshots: Snapshots = "needed"
+    include_pending: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_seed_for_each(self) -> Self:
+        if self.seeds is not None and self.seed is not None:
+            msg = "give a seed to derive those of the episodes from, or seeds for each, not both"
+            raise PydanticCustomError("seeds", msg)
+        if self.seeds is not None and len(self.seeds) != self.episodes:
+            msg = "seeds must be as many as episodes"
+            raise PydanticCustomError("seeds", msg)
+        return self
+
+
 class CancelRun(Payload):
-    """Let a run end behind the tick that is being computed; one that nobody computes ends at once."""
+    """Let a run end behind the tick that is being computed; one that nobody computes ends at once.
+
+    Of a rollout, the episodes under way end so, and no more begin.
+    """
 
     run_id: UUID
     reason: Reason | None = None

@@ -68,6 +68,8 @@ _OPERATOR: frozenset[Action] = _PLAYER | {
     CommandType.REMOVE_LABEL,
     CommandType.STEP,
     CommandType.RUN,
+    CommandType.RUN_EPISODE,
+    CommandType.RUN_ROLLOUT,
     Access.REPLAY_WORLD,
 }
 

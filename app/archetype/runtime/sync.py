@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from archetype.runtime.episodes import RolloutHandle
 from archetype.runtime.running import RunHandle
 from archetype.runtime.world import RuntimeWorld
 from archetype.service.ancestry import TreeNode
+from archetype.service.rollout_results import RolloutResult
 from archetype.service.runs import RunInfo
 from archetype.service.verification.faults import VerifyReport
 from archetype.store.retention import PageUse
@@ -84,6 +86,18 @@ class SyncRunHandle:
         return self._runner.run(self._handle.cancel(reason=reason))
 
 
+class SyncRolloutHandle(SyncRunHandle):
+    """`RolloutHandle` for code without async."""
+
+    def __init__(self, handle: RolloutHandle, runner: asyncio.Runner) -> None:
+        super().__init__(handle, runner)
+        self._rollout = handle
+
+    def result(self) -> RolloutResult:
+        """Return the rollout as it is now, with the episodes that are over."""
+        return self._runner.run(self._rollout.result())
+
+
 class SyncRuntimeWorld:
     """`RuntimeWorld` for code without async: the same methods, which return when they are done."""
 
@@ -120,6 +134,8 @@ class SyncRuntimeWorld:
     def _wrapped(self, value: Any) -> Any:
         if isinstance(value, RuntimeWorld):
             return SyncRuntimeWorld(value, self._runner)
+        if isinstance(value, RolloutHandle):
+            return SyncRolloutHandle(value, self._runner)
         if isinstance(value, RunHandle):
             return SyncRunHandle(value, self._runner)
         if isinstance(value, list) and value and isinstance(value[0], RuntimeWorld):

@@ -15,6 +15,7 @@ from archetype.log.command import CommandType
 from archetype.log.payloads import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.entities import EntityVerbs
+from archetype.runtime.episodes import Episodes
 from archetype.runtime.messaging import Messaging
 from archetype.runtime.pasts import Pasts
 from archetype.runtime.reading import Reading
@@ -31,7 +32,7 @@ from archetype.service.worlds import WorldInfo
 __all__ = ["RuntimeWorld"]
 
 
-class RuntimeWorld(EntityVerbs, Messaging, Running, Reading, Pasts, Upkeep):
+class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Upkeep):
     """A world by its name; `runtime.world(…)` makes one, and the first call on it opens or creates the world.
 
     Entity verbs are commands: durable when they return, applied in the next tick (or in `tick`, if that is

@@ -18,6 +18,7 @@ from archetype.service.commands import CommandService
 from archetype.service.denials import Denials
 from archetype.service.diff import DiffService
 from archetype.service.entities import EntityService
+from archetype.service.episodes import EpisodeService
 from archetype.service.executions import ExecutionService
 from archetype.service.gate import Gate
 from archetype.service.identities import IdentityService
@@ -31,6 +32,8 @@ from archetype.service.queries import QueryService
 from archetype.service.quotas import QuotaService
 from archetype.service.replays import ReplayService
 from archetype.service.retention import RetentionService
+from archetype.service.rollout_service import RolloutService
+from archetype.service.rollouts import RolloutRunner
 from archetype.service.run_service import RunService
 from archetype.service.simulation import SimulationService
 from archetype.service.states import StateService
@@ -83,7 +86,14 @@ class ServiceContainer:
             makes_patches=settings.makes_patches if makes_patches is None else makes_patches,
             observer=self.observers,
         )
-        self.run_service = RunService(self.database, self.simulation_service)
+        rollouts = RolloutRunner(
+            self.database, self.world_service, self.state_service, self.simulation_service
+        )
+        self.run_service = RunService(self.database, self.simulation_service, rollouts)
+        self.episode_service = EpisodeService(
+            self.database, self.world_service, self.simulation_service, self.run_service
+        )
+        self.rollout_service = RolloutService(self.database, self.run_service)
         self.plan_service = PlanService(self.world_service, self.state_service, self.simulation_service)
         self.execution_service = ExecutionService(self.database, self.world_service)
         self.replay_service = ReplayService(self.database, self.world_service, self.state_service)

@@ -10,7 +10,9 @@ from uuid import UUID, uuid5
 
 from archetype.clock import new_id
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.log.canonical import canonical_json
 from archetype.log.command import QUEUED_TYPES, CommandType
+from archetype.log.payloads import EPISODES_MAX, Snapshots, changed_settings
 from archetype.service.direct import direct_command
 from archetype.store.log import Waiting
 from archetype.store.ticks import TickRow
@@ -18,7 +20,7 @@ from archetype.store.worlds import NewWorld, WorldRow
 
 __all__ = ["FORKS_MAX", "ForkPoint", "ForkRequest", "fork_ids", "fork_names", "new_forks"]
 
-FORKS_MAX = 1_000
+FORKS_MAX = EPISODES_MAX
 """Forks that one call makes: all are written in one transaction, which holds everyone else's up."""
 
 
@@ -28,7 +30,8 @@ class ForkRequest:
 
     A new `seed` gives other random numbers from the fork on. `include_pending` takes the commands along that
     wait in the parent. With a `count` there are so many, named `name-1`, `name-2`, …; given a seed, each has
-    the next. The `expected_version` is the parent's.
+    the next, given `seeds` its own. `snapshots` replaces the parent's policy. The `expected_version` is the
+    parent's.
     """
 
     name: str
@@ -39,6 +42,20 @@ class ForkRequest:
     command_id: UUID | None = None
     actor_id: UUID | None = None
     expected_version: int | None = None
+    seeds: Sequence[int] | None = None
+    snapshots: Snapshots | None = None
+
+    def seed_of(self, number: int, inherited: int) -> int:
+        """Return the seed of a fork by its number, from 0 on."""
+        if self.seeds is not None:
+            return self.seeds[number]
+        return inherited if self.seed is None else self.seed + number
+
+    def config_of(self, inherited: str) -> str:
+        """Return the settings of a fork, from its parent's."""
+        if self.snapshots is None:
+            return inherited
+        return canonical_json(changed_settings(json.loads(inherited), {"snapshots": self.snapshots}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +111,14 @@ def _new_fork(
     number: int,
     waiting: Waiting | None,
 ) -> NewWorld:
-    seed = point.parent.seed if request.seed is None else request.seed + number
+    seed = request.seed_of(number, point.parent.seed)
+    config = request.config_of(point.parent.config)
     payload: dict[str, Any] = {
         "name": name,
         "parent_id": str(point.owner_id),
         "tick": point.tick,
         "seed": seed,
-        "config": json.loads(point.parent.config),
+        "config": json.loads(config),
     }
     if request.include_pending:
         payload["include_pending"] = True
@@ -111,7 +129,7 @@ def _new_fork(
         world_id,
         name,
         seed,
-        point.parent.config,
+        config,
         command,
         parent_id=point.owner_id,
         fork_tick=point.tick,

@@ -36,10 +36,7 @@ class FlushSeen:
 
 @dataclass(frozen=True, slots=True)
 class TickSeen:
-    """A committed tick: its `phases` as (name, start, end), in seconds of the monotonic clock, in order.
-
-    Of the pages of the snapshots that were stored, `pages_reused` are the same as in the snapshot before.
-    """
+    """A committed tick: its `phases` as (name, start, end), in seconds of the monotonic clock, in order."""
 
     world_id: UUID
     run_id: UUID
@@ -47,8 +44,6 @@ class TickSeen:
     command_count: int
     phases: Sequence[tuple[str, float, float]]
     pages_written: int
-    pages_reused: int
-    page_bytes: int
 
 
 class Observer:
@@ -128,17 +123,13 @@ class Phases:
 
 
 def tick_seen(commit: TickCommit, phases: Phases) -> TickSeen:
-    """Describe a tick that was committed: its phases, and which pages its snapshots brought."""
+    """Describe a tick that was committed: its phases, and how many pages its snapshots brought."""
     writes = [write for snapshot in commit.snapshots for write in snapshot.writes]
-    new_pages = {page.page_hash: len(page.data) for write in writes for page in write.new_pages}
-    named = {page for write in writes for hashes in write.row.pages.values() for page in hashes}
     return TickSeen(
         world_id=commit.world_id,
         run_id=commit.run_id,
         tick=commit.sealed.tick,
         command_count=commit.command_count,
         phases=phases.measured,
-        pages_written=len(new_pages),
-        pages_reused=len(named - new_pages.keys()),
-        page_bytes=sum(new_pages.values()),
+        pages_written=len({page.page_hash for write in writes for page in write.new_pages}),
     )

@@ -87,6 +87,10 @@ class ProcessorPool:
         self._built.put(world_id, code)
         return LoadedCode(processors, scheduler, resources)
 
+    def forget(self, world_id: UUID) -> None:
+        """Let go of what was built for a world."""
+        self._built.drop(world_id)
+
     def _instance(self, code: _WorldCode, record: ProcessorRecord) -> Processor:
         key = record.key
         found = self._bound.get((code.world_id, key), code.instances.get(key))

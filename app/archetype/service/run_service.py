@@ -23,6 +23,8 @@ from archetype.errors import (
 from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
+from archetype.service.rollout_results import RolloutRequest, recorded_rollout
+from archetype.service.rollouts import RolloutRunner, Signals
 from archetype.service.run_feed import RunFeed
 from archetype.service.runs import RunInfo, RunRequest, recorded_request
 from archetype.service.simulation import SimulationService
@@ -54,14 +56,21 @@ class RunService:
     """Starts runs and keeps them going, whatever becomes of their callers; `sleep` is for tests."""
 
     def __init__(
-        self, database: Database, simulation: SimulationService, *, sleep: Sleep = asyncio.sleep
+        self,
+        database: Database,
+        simulation: SimulationService,
+        rollouts: RolloutRunner,
+        *,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._database = database
         self._simulation = simulation
+        self._rollouts = rollouts
         self._sleep = sleep
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE_MAX)
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._pulses: dict[UUID, asyncio.Event] = {}
+        self._signals: dict[UUID, Signals] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._on_tick: OnTick | None = None
         self._told: set[UUID] = set()
@@ -71,8 +80,8 @@ class RunService:
         """How many runs this process has taken up: those that compute, and those that wait for their turn."""
         return len(self._tasks)
 
-    async def start(self, world_id: UUID, request: RunRequest) -> RunInfo:
-        """Accept a run and return once it is durable; its ticks are computed in the background.
+    async def start(self, world_id: UUID, request: RunRequest | RolloutRequest) -> RunInfo:
+        """Accept a run or rollout and return once it is durable; its ticks are computed in the background.
 
         It waits for its turn: behind earlier runs of the world, here or in another process. A retry with the
         same command id answers with the same run as it is now. Raises `OverloadedError` while too many wait.
@@ -81,7 +90,10 @@ class RunService:
             msg = f"{len(self._tasks)} runs wait already; try again in a second"
             raise OverloadedError(msg, retry_after_s=1.0)
         request = replace(request, command_id=request.command_id or new_id())
-        row = await self._simulation.accept(world_id, request)
+        if isinstance(request, RolloutRequest):
+            row = await self._rollouts.accept(world_id, request)
+        else:
+            row = await self._simulation.accept(world_id, request)
         if row.is_cut_short:
             self._take_up(row, replace(request, run_id=row.run_id))
         return await self.find(row.run_id)
@@ -127,8 +139,20 @@ class RunService:
         )
         if answer is not None and not answer.status.is_in_log:
             raise refusal(command, answer, expected_version)
+        if run_id in self._signals:
+            self._signals[run_id].changed.set()
         self._wake(run_id)
-        return await self.find(run_id)
+        latest = await self.find(run_id)
+        if latest.status == "cancelling" and run_id not in self._tasks:
+            await self._clear_up(run_id)
+        return latest
+
+    async def _clear_up(self, run_id: UUID) -> None:
+        """Take up a rollout that is cancelled, in case nobody computes it: its forks are to go."""
+        command = (await self._database.read(lambda connection: store.run_input(connection, run_id))).command
+        view = await self._database.read(lambda connection: store.find_view(connection, run_id))
+        if view is not None and command.event.type == CommandType.RUN_ROLLOUT:
+            self._take_up(view.row, recorded_rollout(view.row, command))
 
     async def wait(self, run_id: UUID) -> RunInfo:
         """Return a run once it has ended, or as it is when this process stops."""
@@ -175,7 +199,9 @@ class RunService:
                 continue
             checked([each.command])
             if len(self._tasks) < RUNS_WAITING_MAX:
-                self._take_up(each.run, recorded_request(each.run, each.command))
+                is_rollout = each.command.event.type == CommandType.RUN_ROLLOUT
+                recorded = recorded_rollout if is_rollout else recorded_request
+                self._take_up(each.run, recorded(each.run, each.command))
                 taken.append(run_id)
         return taken
 
@@ -200,9 +226,11 @@ class RunService:
                 await self.resume_interrupted()
             except ArchetypeError as error:
                 logger.warning("Interrupted runs were not looked for: %s", error.message)
+            except Exception:
+                logger.exception("Interrupted runs were not looked for.")
             await self._sleep(TAKE_UP_INTERVAL_S)
 
-    def _take_up(self, row: store.RunRow, request: RunRequest) -> None:
+    def _take_up(self, row: store.RunRow, request: RunRequest | RolloutRequest) -> None:
         """Compute a run in a task of its own, unless one does already."""
         run_id = row.run_id
         if run_id in self._tasks:
@@ -214,6 +242,7 @@ class RunService:
 
     def _forget(self, run_id: UUID) -> None:
         self._tasks.pop(run_id, None)
+        self._signals.pop(run_id, None)
         pulse = self._pulses.pop(run_id, None)
         if pulse is not None:
             pulse.set()
@@ -225,17 +254,24 @@ class RunService:
             self._pulses[run_id] = asyncio.Event()
             pulse.set()
 
-    async def _compute(self, row: store.RunRow, request: RunRequest) -> None:
+    async def _hear(self, tick: int) -> None:
+        if self._on_tick is not None:
+            await self._on_tick(tick)
+
+    async def _compute(self, row: store.RunRow, request: RunRequest | RolloutRequest) -> None:
         """Compute a run to its end; what it ends with stands in its row, for whoever asks."""
         run_id = row.run_id
 
         async def on_tick(tick: int) -> None:
             self._wake(run_id)
-            if self._on_tick is not None:
-                await self._on_tick(tick)
+            await self._hear(tick)
 
         try:
-            await self._simulation.run(row.world_id, request, on_tick=on_tick, slot=self._slots)
+            if isinstance(request, RolloutRequest):
+                signals = self._signals[run_id] = Signals(self._hear, lambda: self._wake(run_id))
+                await self._rollouts.run(row, request, slot=self._slots, signals=signals)
+            else:
+                await self._simulation.run(row.world_id, request, on_tick=on_tick, slot=self._slots)
         except (UnavailableError, WorldBusyError, WorldArchivedError):
             pass  # it stays as it is, for whoever finds it next
         except (CodeNotLoadedError, CodeChangedError) as error:

@@ -9,14 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from archetype.core.changes import Rejection
-from archetype.log.command import CommandType
+from archetype.core.episodes import EpisodeRules, Judged
+from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import Fact, FactType
 from archetype.service.direct import direct_command
 from archetype.service.inputs import TickInputs
 from archetype.store.append import NewCommand
 from archetype.store.log import LogRow
 from archetype.store.run_rows import RunRow, RunView
-from archetype.store.runs import Lease, RunEnd, run_end
+from archetype.store.runs import Lease, Outcome, RunEnd, run_end
 from archetype.store.worlds import WorldRow
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "recorded_request",
     "rejection_facts",
     "run_command",
+    "spelled_rules",
 ]
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -36,7 +38,10 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a caller asks for: `inputs` are JSON values that reach every processor which names them."""
+    """What a caller asks for: `inputs` are JSON values that reach every processor which names them.
+
+    With `episode` rules the run may be over before it has taken so many steps.
+    """
 
     steps: int = 1
     kind: CommandType = CommandType.RUN
@@ -47,6 +52,7 @@ class RunRequest:
     run_id: UUID | None = None
     actor_id: UUID | None = None
     expected_version: int | None = None
+    episode: EpisodeRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ class RunInfo:
     """A run as it is listed; `from_tick` is the world's next tick when it was asked for.
 
     `status` is waiting for its turn, running, stopped with its server, cancelling, or how it ended:
-    completed, failed or cancelled. `error` says why.
+    completed, failed or cancelled. `error` says why. An episode that has ended has a `reason` (terminal,
+    condition, max_steps, failed or cancelled); a rollout counts the ticks of all its episodes.
     """
 
     run_id: UUID
@@ -81,6 +88,8 @@ class RunInfo:
     error: str | None
     started_at: datetime
     finished_at: datetime | None
+    reason: str | None = None
+    return_value: float | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -105,12 +114,18 @@ class RunInfo:
             error="its world was removed" if is_lost else row.error,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            reason=row.reason,
+            return_value=row.return_value,
         )
 
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run under way in this process."""
+    """A run under way in this process.
+
+    Of an episode, `judged` is its last tick's, or of one that takes none that of the state it begins with;
+    `tick_returns` are those of its committed ticks.
+    """
 
     run_id: UUID
     request: RunRequest
@@ -121,32 +136,54 @@ class ActiveRun:
     applied: int = 0
     rejected: int = 0
     completed: int = 0
+    judged: Judged | None = None
+    tick_returns: list[float | None] = field(default_factory=list[float | None])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has nothing more to do."""
+        return self.completed == self.request.steps or (
+            self.judged is not None and self.judged.reason is not None
+        )
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What becomes of an episode that is over."""
+        rules, judged = self.request.episode, self.judged
+        if rules is None or judged is None:
+            return None
+        returned = [*self.tick_returns, judged.tick_return] if self.completed else []
+        return Outcome(judged.reason or "max_steps", rules.returned(returned))
 
     def end(self, tick: int) -> RunEnd:
         """Return how the run ends if it ends with this tick."""
-        is_complete = self.completed == self.request.steps
         return run_end(
             self.run_id,
-            "completed" if is_complete else "stopped",
+            "completed" if self.is_over else "stopped",
             tick,
             from_tick=self.from_tick,
             ticks_completed=self.completed,
             commands_applied=self.applied,
-            error=None if is_complete else "the server stopped",
+            error=None if self.is_over else "the server stopped",
+            outcome=self.outcome if self.is_over else None,
         )
 
-    def after_tick(self, applied: int, rejected: int) -> ActiveRun:
+    def after_tick(self, applied: int, rejected: int, judged: Judged | None) -> ActiveRun:
         """Return the run with one more tick and its commands, as it will be once that is committed."""
         return replace(
             self,
             completed=self.completed + 1,
             applied=self.applied + applied,
             rejected=self.rejected + rejected,
+            judged=judged,
         )
 
     def advance(self, after: ActiveRun, *, committed_tick: int) -> None:
         """Take over what is committed now."""
         self.completed, self.applied, self.rejected = after.completed, after.applied, after.rejected
+        self.judged = after.judged
+        if after.judged is not None:
+            self.tick_returns.append(after.judged.tick_return)
         self.world = replace(self.world, committed_tick=committed_tick)
 
 
@@ -157,23 +194,36 @@ def run_command(world_id: UUID, request: RunRequest) -> NewCommand:
         payload["metadata"] = dict(request.metadata)
     if request.kind is CommandType.RUN:
         payload["num_steps"] = request.steps
+    if request.episode is not None:
+        payload |= {"max_steps": request.steps} | spelled_rules(request.episode)
     return direct_command(
         request.kind, world_id, payload, command_id=request.command_id, actor_id=request.actor_id
     )
 
 
+def spelled_rules(rules: EpisodeRules) -> dict[str, Any]:
+    """Spell the rules of an episode as its command has them: what is as by default is left out."""
+    spelled: dict[str, Any] = {} if rules.terminal is None else {"terminal": rules.terminal}
+    for name, rule in (("condition", rules.condition), ("returns", rules.returns)):
+        if rule is not None:
+            spelled[name] = rule.model_dump(mode="json", exclude_defaults=True)
+    return spelled
+
+
 def recorded_request(run: RunRow, command: LogRow) -> RunRequest:
     """Return the request that a run's command stands for, to go on with it."""
-    payload = command.payload
+    payload, kind = command.payload, CommandType(command.event.type)
+    rules = check_payload(kind, payload).rules if kind is CommandType.RUN_EPISODE else None
     return RunRequest(
         steps=run.ticks_requested,
-        kind=CommandType(command.event.type),
+        kind=kind,
         inputs=payload["inputs"],
         metadata=payload.get("metadata", {}),
         is_debug=payload["debug"],
         command_id=run.event_id,
         run_id=run.run_id,
         actor_id=command.event.actor_id,
+        episode=rules,
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
 from archetype.core.context import TickContext, Timers
+from archetype.core.episodes import Judged
 from archetype.core.hooks import PostTick, PreTick
 from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
@@ -32,6 +33,7 @@ from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.budget import MemoryBudget
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.judging import Judge, recorded_return
 from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
@@ -87,6 +89,7 @@ class SimulationService:
         self._observer = observer or Observer()
         self._worlds = worlds
         self._states = states
+        self._judge = Judge(database, worlds, states)
         self._budget = budget
         self._owner = process_identity()
         self._lease_ttl_s = lease_ttl_s
@@ -145,7 +148,7 @@ class SimulationService:
 
         A retry with the same command id is answered with the row as it is now.
         """
-        self._require_time()
+        self.require_time()
         await self._require_code(self._worlds.live(world_id))
         command = run_command(world_id, request)
         begun = await self._write_begun(command, request, may_wait=True)
@@ -153,13 +156,14 @@ class SimulationService:
             raise _no_run(command.event_id)
         return begun.run
 
-    def _require_time(self) -> None:
+    def require_time(self) -> None:
+        """Raise `UnavailableError` once this process begins no more runs."""
         if self._is_stopping:
             msg = "the server is stopping and begins no more runs"
             raise UnavailableError(msg, retry_after_s=1)
 
     async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
-        self._require_time()
+        self.require_time()
         await self._require_code(live)
         begun = await self._begin(live.world_id, request)
         if not isinstance(begun, tuple):
@@ -174,7 +178,7 @@ class SimulationService:
                 sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
-            if request.steps == 0:
+            if not run.completed and run.is_over:
                 await self._end(run, "completed")
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
@@ -190,7 +194,7 @@ class SimulationService:
             self._running.discard(run.run_id)
         if end is not None and end.status == "cancelled":
             raise _cancelled(run.run_id, run.completed, request.steps, end.error)
-        if run.completed < request.steps:
+        if not run.is_over:
             msg = f"the server is stopping: {run.completed} of {request.steps} ticks are committed"
             raise UnavailableError(
                 msg, run_id=str(run.run_id), ticks_completed=run.completed, retry_after_s=1
@@ -211,8 +215,9 @@ class SimulationService:
     ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
+        judged = await self._judge.start(world_id, request.episode)
         started_at_s = monotonic_s()
-        begun = await self._write_begun(command, request)
+        begun = await self._write_begun(command, request, judged=judged)
         row = begun.run
         if row is None or begun.world is None or begun.lease is None:
             return await self._earlier(row, command.event_id)
@@ -229,14 +234,21 @@ class SimulationService:
             row.from_tick,
             applied=row.commands_applied,
             completed=row.ticks_completed,
+            judged=judged[1] if judged is not None and begun.sealed is None else None,
         )
         if run.completed:
             totals = await self._database.read(lambda connection: run_totals(connection, row))
             run.rejected = totals.rejected_count
+            run.tick_returns = await self._judge.tick_returns(row, request.episode)
         return run, begun.sealed
 
     async def _write_begun(
-        self, command: NewCommand, request: RunRequest, *, may_wait: bool = False
+        self,
+        command: NewCommand,
+        request: RunRequest,
+        *,
+        may_wait: bool = False,
+        judged: tuple[int, Judged] | None = None,
     ) -> store.BegunRun:
         new_run = store.NewRun(
             run_id=request.run_id or new_id(),
@@ -246,6 +258,8 @@ class SimulationService:
             ttl_s=self._lease_ttl_s,
             expected_version=request.expected_version,
             may_wait=may_wait,
+            judged_tick=None if judged is None else judged[0],
+            is_over=judged is not None and judged[1].reason is not None,
         )
         begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
         if not begun.answer.status.is_in_log:
@@ -275,8 +289,9 @@ class SimulationService:
         computed = await self._keep_lease(run, computing)
         computed_at = phases.end("compute")
         rejections = (*inputs.rejections, *computed.rejections)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections))
-        is_last = after.completed == run.request.steps or self._is_stopping
+        judged = await self._judge.tick(computed.state, run.request.episode)
+        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections), judged)
+        is_last = after.is_over or self._is_stopping
         stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
         snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
         phases.end("hash")
@@ -308,7 +323,7 @@ class SimulationService:
             rejections=rejection_facts(inputs, rejections, sealed.tick),
             commands_applied=inputs.queued_count - len(rejections),
             archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
-            ran=recorded_report(computed.report),
+            ran=recorded_report(computed.report) | recorded_return(judged),
             new_archetypes=following.new_archetypes,
             snapshots=pages.snapshots,
             run_progress=(after.completed, after.applied),
@@ -435,8 +450,9 @@ class SimulationService:
         failure: Mapping[str, Any] | None = None,
     ) -> None:
         """Record that a run ends behind its last tick, unless it has ended with it."""
-        lease = run.lease if run.request.steps else None
-        finish = partial(store.finish_run, status=status, error=reason, failure=failure)
+        lease = None if run.is_over else run.lease
+        outcome = run.outcome if status == "completed" else None
+        finish = partial(store.finish_run, status=status, error=reason, failure=failure, outcome=outcome)
         await self._database.write(
             lambda connection: finish(connection, run.world.world_id, run.run_id, lease)
         )
@@ -484,18 +500,22 @@ class SimulationService:
             [row for row in rows if row.event.tick <= world.open_tick], program
         ).program.resources
 
-    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
-        """Return the program of the last committed tick, and the commands of these types that wait."""
-        tick = world.committed_tick
+    async def program_after(self, world: WorldRow, tick: int) -> Program:
+        """Return the program that a committed tick ran with; -1 is before the first."""
         owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
 
-        def fetch(connection: Connection) -> tuple[Program, list[LogRow]]:
+        def fetch(connection: Connection) -> Program:
             row = tick_row(connection, owner_id, tick)
             document = program_document(connection, row.code_hash) if row is not None else None
-            program = Program() if document is None else Program.from_document(document)
-            return program, pending(connection, world.world_id, types)
+            return Program() if document is None else Program.from_document(document)
 
         return await self._database.read(fetch)
+
+    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
+        """Return the program of the last committed tick, and the commands of these types that wait."""
+        program = await self.program_after(world, world.committed_tick)
+        rows = await self._database.read(lambda connection: pending(connection, world.world_id, types))
+        return program, rows
 
 
 def _taken_over(world: WorldRow) -> WorldBusyError:

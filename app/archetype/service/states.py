@@ -57,6 +57,18 @@ class StateService:
             live.projection = held
         return held
 
+    async def to_fork(self, world: WorldRow, tick: int) -> Projection:
+        """Return a world after a committed tick, for forks of it to begin with.
+
+        Like `of_live` it takes no state that was rebuilt for a reader; the forks must be there already, so
+        that what it refers to stays stored.
+        """
+        live = self._worlds.live(world.world_id)
+        held = live.projection
+        if held is not None and held.committed_tick == tick:
+            return held
+        return await self._at(world.world_id, tick, live.resources, rebuilt=None, goes_on=True)
+
     async def state(self, world: WorldRow, tick: int) -> WorldState:
         """Return the active entities of a world after a committed tick; -1 is before the first.
 

@@ -261,6 +261,7 @@ class WorldService:
         live = self._live.pop(world.world_id, None)
         self._kept.drop(world.world_id)
         self._projections.drop(world.world_id)
+        self._lineages.drop(world.world_id)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
 
@@ -373,6 +374,13 @@ class WorldService:
             self._live[world_id] = live
             self._kept.put(world_id, live)
         return live
+
+    def forget(self, world_id: UUID) -> None:
+        """Let go of a world's state and handles, if anything is kept of it; the next use finds it again."""
+        self._live.pop(world_id, None)
+        self._kept.drop(world_id)
+        self._projections.drop(world_id)
+        self._lineages.drop(world_id)
 
     def adopt(self, world_id: UUID) -> LiveWorld:
         """Return a live world that stays as long as the process, for whoever gives it handles or hooks."""

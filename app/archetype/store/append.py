@@ -90,7 +90,13 @@ class Answer(NamedTuple):
     allowed: int | None = None
 
 
-_LOCK = sa.text("SELECT clock_timestamp() FROM lock_log()").columns(moment=Moment)
+SILENT_HOLDER = "10s"
+"""How long PostgreSQL bears a holder of the log's lock that says nothing, while all others wait."""
+
+_LOCK = sa.text(
+    "SELECT clock_timestamp(), set_config('idle_in_transaction_session_timeout', :silence, true) "
+    "FROM lock_log()"
+).columns(moment=Moment, silence=sa.Text)
 
 
 def lock_log(connection: Connection) -> datetime:
@@ -100,7 +106,7 @@ def lock_log(connection: Connection) -> datetime:
     lock already, and has the clock of its machine.
     """
     if connection.dialect.name == "postgresql":
-        return connection.execute(_LOCK).scalar_one()
+        return connection.execute(_LOCK, {"silence": SILENT_HOLDER}).scalar_one()
     return utc_now()
 
 

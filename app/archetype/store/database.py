@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from archetype.errors import CorruptionError, InvalidInputError, SchemaOutdatedError, UnavailableError
+from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
+from archetype.store.failures import is_beyond_asking, is_lost, translated
 
 __all__ = ["Database", "Mapper", "Reading", "parse_url"]
 
@@ -31,6 +31,14 @@ _BUSY_TIMEOUT_MS = 30_000
 _SQLITE_PAGE_BYTES = 16_384
 _READERS = 4
 _POOL_SIZE = 10
+_SILENCE = "command_timeout"
+
+LOCK_TIMEOUT_S = 30
+CALL_TIMEOUT_S = 45.0
+"""How long an append waits for PostgreSQL's answer: longer than it may wait there for the log's lock."""
+
+SILENCE_S = 120.0
+"""How long any other statement does; `?command_timeout=` in the URL is another number of seconds."""
 
 
 def parse_url(url: str) -> URL:
@@ -53,12 +61,26 @@ def parse_url(url: str) -> URL:
             raise InvalidInputError(msg)
 
 
+def _seconds(url: URL, name: str, default: float) -> float:
+    """Read a number of seconds from a URL's query."""
+    text = url.query.get(name)
+    try:
+        seconds = default if text is None else float(str(text))
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        msg = f"{name} in the database URL must be a number of seconds above 0, not {text!r}"
+        raise InvalidInputError(msg)
+    return seconds
+
+
 class Database:
     """A database by its URL. It connects at first use; `close` ends every connection it made."""
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._silence_s = _seconds(self.url, _SILENCE, SILENCE_S)
         self._engine: AsyncEngine | None = None
         self._reads: AsyncEngine | None = None
         self._writer: _SqliteWriter | None = None
@@ -84,7 +106,7 @@ class Database:
 
     async def read(self, use: Mapper[T]) -> T:
         """Run a read in one transaction, which sees one state throughout, and return its result."""
-        async with _translated(self.name), self._reader().connect() as connection:
+        async with translated(self.name), self._reader().connect() as connection:
             return await connection.run_sync(use)
 
     async def read_to_end(self, use: Mapper[T]) -> T:
@@ -101,7 +123,7 @@ class Database:
         With `is_lenient`, text of a SQLite file that is no UTF-8 is read all the same, with its bytes as lone
         surrogates.
         """
-        async with _translated(self.name), self._reader().connect() as connection:
+        async with translated(self.name), self._reader().connect() as connection:
             if not (self.is_sqlite and is_lenient):
                 yield Reading(connection, self)
                 return
@@ -127,7 +149,7 @@ class Database:
 
     async def write(self, use: Mapper[T]) -> T:
         """Run a write as one transaction: all of it is durable when this returns, or none of it happened."""
-        async with _translated(self.name):
+        async with translated(self.name):
             with self._announced():
                 return await self._write(use)
 
@@ -142,16 +164,29 @@ class Database:
 
         The statement must bear being run twice: after a lost connection it is tried once more.
         """
-        async with _translated(self.name), self._calling:
+        async with translated(self.name), self._calling:
             with self._announced():
                 return await self._call(statement, parameters)
 
     async def _call(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
         try:
-            return await (await self._caller()).fetch(statement, *parameters)
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
-            await self._drop_caller()
-            return await (await self._caller()).fetch(statement, *parameters)
+            return await self._fetch(statement, parameters)
+        except TimeoutError:
+            raise  # whoever asks has waited long enough
+        except Exception as error:
+            if not is_lost(error):
+                raise
+        return await self._fetch(statement, parameters)
+
+    async def _fetch(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Run a statement on the kept connection, which is dropped if it turns out to be of no more use."""
+        try:
+            caller = await self._caller()
+            return await caller.fetch(statement, *parameters, timeout=min(CALL_TIMEOUT_S, self._silence_s))
+        except Exception as error:
+            if is_lost(error):
+                await self._drop_caller()
+            raise
 
     async def _caller(self) -> Any:
         """Return the driver's own connection that is kept for calls: no pool, no ping, no BEGIN."""
@@ -163,6 +198,8 @@ class Database:
     async def _drop_caller(self) -> None:
         held, self._held = self._held, None
         if held is not None:
+            driver: Any = (await held.get_raw_connection()).driver_connection
+            driver.terminate()  # a farewell to one that is silent would only be waited for
             await held.invalidate()
             await held.close()
 
@@ -179,19 +216,27 @@ class Database:
 
     def translating(self) -> AbstractAsyncContextManager[None]:
         """Let only errors of our own kind out of what uses a driver's connection."""
-        return _translated(self.name)
+        return translated(self.name)
 
     async def migrate(self, run: Callable[[Connection], None]) -> None:
         """Run schema changes as one transaction that no other migration can overlap."""
 
+        if self.is_sqlite:
+            await self.write(run)
+            return
+
         def locked(connection: Connection) -> None:
-            if not self.is_sqlite:
-                connection.execute(
-                    sa.text("SELECT pg_advisory_xact_lock(hashtextextended('archetype-migrate', 0))")
-                )
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(hashtextextended('archetype-migrate', 0))")
+            )
             run(connection)
 
-        await self.write(locked)
+        engine = self._postgres_engine(silence_s=None)
+        try:
+            async with translated(self.name), engine.begin() as connection:
+                await connection.run_sync(locked)
+        finally:
+            await engine.dispose()
 
     async def revision(self) -> str | None:
         """Return the migration that the schema is at, or None for a database without one."""
@@ -232,7 +277,9 @@ class Database:
 
     def _open(self) -> AsyncEngine:
         if self._engine is None:
-            self._engine = self._sqlite_readers() if self.is_sqlite else self._postgres_pool()
+            self._engine = (
+                self._sqlite_readers() if self.is_sqlite else self._postgres_engine(silence_s=self._silence_s)
+            )
         return self._engine
 
     def _reader(self) -> AsyncEngine:
@@ -253,23 +300,30 @@ class Database:
         _begin_with(engine.sync_engine, "BEGIN")
         return engine
 
-    def _postgres_pool(self) -> AsyncEngine:
-        return create_async_engine(
-            self.url,
+    def _postgres_engine(self, *, silence_s: float | None) -> AsyncEngine:
+        engine = create_async_engine(
+            self.url.difference_update_query([_SILENCE]),
             pool_size=_POOL_SIZE,
             max_overflow=_POOL_SIZE,
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             connect_args={
                 "timeout": 10,
+                _SILENCE: silence_s,
                 "server_settings": {
                     "application_name": "archetype",
-                    "lock_timeout": "30s",
+                    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
                     "idle_in_transaction_session_timeout": "60s",
+                    # A host that vanished must not hold a lock until the system gives it up, hours later.
+                    "tcp_keepalives_idle": "10",
+                    "tcp_keepalives_interval": "5",
+                    "tcp_keepalives_count": "3",
                     "jit": "off",  # a plan for the append function is run too rarely to be worth compiling
                 },
             },
         )
+        event.listen(engine.sync_engine, "handle_error", _throw_away)
+        return engine
 
     def _sqlite_writer(self) -> _SqliteWriter:
         if self._writer is None:
@@ -291,7 +345,7 @@ class Reading:
         Raises `CorruptionError` when the database finds itself damaged; a PostgreSQL then answers no more
         in this state, a SQLite file goes on.
         """
-        async with _translated(self._name):
+        async with translated(self._name):
             return await self._connection.run_sync(use)
 
     @asynccontextmanager
@@ -301,7 +355,7 @@ class Reading:
         """Run a query and give its rows in parts of up to `row_count`; other reads may run in between."""
         options = {"yield_per": row_count}
         async with (
-            _translated(self._name),
+            translated(self._name),
             self._connection.stream(statement, execution_options=options) as result,
         ):
             yield result.partitions()
@@ -361,6 +415,11 @@ def _on_connect(engine: sa.Engine, *statements: str) -> None:
     event.listen(engine, "connect", prepare)
 
 
+def _throw_away(context: ExceptionContext) -> None:
+    if is_beyond_asking(context.original_exception):
+        context.is_disconnect = True
+
+
 def _begin_with(engine: sa.Engine, statement: str) -> None:
     """Say which BEGIN is meant: the driver's own would start a write as a read and fail on the upgrade."""
 
@@ -380,50 +439,6 @@ async def _to_end(work: Awaitable[T], *, undone: Callable[[T], Coroutine[Any, An
         if future.exception() is None and undone is not None:
             await undone(future.result())
         raise
-
-
-@asynccontextmanager
-async def _translated(name: str) -> AsyncGenerator[None]:
-    """Let only errors of our own kind out when the database is unreachable, has no room, or is damaged."""
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        msg = f"{name} does not answer as it should: {_reason(error)}"
-        raise UnavailableError(msg, retry_after_s=1) from error
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-        msg = f"{name} cannot be reached: {error}"
-        raise UnavailableError(msg, retry_after_s=1) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        # What a cursor meets on its way comes as the driver's own error.
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if _is_refusal(cause):
-            msg = f"{name} refuses: {cause}"
-            raise UnavailableError(msg, retry_after_s=1) from error
-        if not _is_damage(cause):
-            raise
-        msg = f"{name} is damaged: {cause}; restore it from a backup or another copy"
-        raise CorruptionError(msg) from error
-
-
-def _reason(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if error.orig is not None else str(error)
-
-
-_REFUSALS = ("08", "28", "3D", "42501", "53", "57P")
-"""SQLSTATEs of PostgreSQL: connection, authorization, no such database, privileges, no room, going down."""
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    """Tell whether a PostgreSQL will not work for us, whatever it is asked."""
-    return str(getattr(error, "sqlstate", None) or "").startswith(_REFUSALS)
-
-
-def _is_damage(error: BaseException | None) -> bool:
-    """Tell whether the database says that its own files are broken."""
-    state = getattr(error, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith("XX")
-    return "malformed" in str(error) or "not a database" in str(error)
 
 
 def _lenient_text(text: bytes) -> str:

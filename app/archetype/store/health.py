@@ -135,7 +135,7 @@ def missing_rights(connection: Connection) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """An unfinished run, with its world as it stands."""
+    """An unfinished run, with its world as it stands; a rollout has an owner of its own, not its world's."""
 
     run: RunRow
     world: str
@@ -151,8 +151,8 @@ def open_runs(connection: Connection) -> list[OpenRun]:
             *runs.columns,
             worlds.c.name.label("world"),
             worlds.c.archived_at.is_not(None).label("is_removed"),
-            worlds.c.lease_owner,
-            worlds.c.lease_until,
+            sa.func.coalesce(runs.c.owner, worlds.c.lease_owner).label("lease_owner"),
+            sa.func.coalesce(runs.c.owner_until, worlds.c.lease_until).label("lease_until"),
         )
         .join(worlds, worlds.c.world_id == runs.c.world_id)
         .where(sa.text(f"runs.{UNFINISHED}"))

@@ -11,15 +11,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from archetype.clock import is_alive, utc_now
+from archetype.clock import is_alive
 from archetype.errors import CorruptionError
+from archetype.log.command import CommandType
 from archetype.store.log import LogRow, log_row
+from archetype.store.moments import database_now
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
 
 __all__ = [
     "Interrupted",
     "RunInput",
     "RunRow",
+    "RunSpan",
     "RunTotals",
     "RunView",
     "find_run",
@@ -29,6 +32,7 @@ __all__ = [
     "list_views",
     "run_input",
     "run_row",
+    "run_span",
     "run_totals",
 ]
 
@@ -37,7 +41,8 @@ __all__ = [
 class RunRow:
     """A run as its row says; `from_tick` is the world's next tick when it was asked for.
 
-    `status` is waiting, running, stopped or cancelling, or how it ended: completed, failed or cancelled.
+    `status` is waiting, running, stopped or cancelling, or how it ended: completed, failed or cancelled. An
+    episode that completed has a `reason` and what it returned; a rollout under way has an owner.
     """
 
     run_id: UUID
@@ -51,6 +56,10 @@ class RunRow:
     error: str | None
     started_at: datetime
     finished_at: datetime | None
+    reason: str | None = None
+    return_value: float | None = None
+    owner: str | None = None
+    owner_until: datetime | None = None
 
     @property
     def is_cut_short(self) -> bool:
@@ -121,7 +130,8 @@ class Interrupted:
 def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
     """Return the unfinished runs that this owner may take up, the oldest first, unchecked.
 
-    Those of worlds that live, and that no other living process holds; what it runs itself is among them.
+    Those of worlds that live, and that no other living process holds, of rollouts those that none computes;
+    what it runs itself is among them.
     """
     statement = (
         sa.select(
@@ -136,10 +146,17 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
         .order_by(runs.c.run_id)
     )
     found: list[Interrupted] = []
-    for row in connection.execute(statement):
-        if row.lease_owner == owner or not is_leased(row.lease_owner, row.lease_until, utc_now()):
-            values = {column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS}
-            found.append(Interrupted(RunRow(**values), log_row(row)))
+    rows = connection.execute(statement).all()
+    if not rows:
+        return found
+    now = database_now(connection)
+    for row in rows:
+        run = RunRow(**{column.name: getattr(row, f"run_{column.name}") for column in _RUN_COLUMNS})
+        holder, until = row.lease_owner, row.lease_until
+        if row.type == CommandType.RUN_ROLLOUT:
+            holder, until = run.owner, run.owner_until
+        if holder == owner or not is_leased(holder, until, now):
+            found.append(Interrupted(run, log_row(row)))
     return found
 
 
@@ -159,6 +176,29 @@ def run_totals(connection: Connection, run: RunRow) -> RunTotals:
     ).where(ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
     rejected_count, next_tick = connection.execute(statement).one()
     return RunTotals(int(rejected_count), int(next_tick))
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpan:
+    """The ticks `from_tick` <= t < `to_tick` that a run computed, and the last one's commit, if any."""
+
+    from_tick: int
+    to_tick: int
+    commit_hash: bytes | None
+
+
+def run_span(connection: Connection, run: RunRow) -> RunSpan:
+    """Return which ticks a run computed."""
+    statement = (
+        sa.select(ticks.c.tick, ticks.c.commit_hash)
+        .where(ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
+        .limit(1)
+    )
+    first = connection.execute(statement.order_by(ticks.c.tick)).one_or_none()
+    last = connection.execute(statement.order_by(ticks.c.tick.desc())).one_or_none()
+    if first is None or last is None:
+        return RunSpan(run.from_tick, run.from_tick, None)
+    return RunSpan(first.tick, last.tick + 1, bytes(last.commit_hash))
 
 
 @dataclass(frozen=True, slots=True)

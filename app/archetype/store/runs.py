@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.clock import is_alive
 from archetype.errors import RunEndedError, StateConflictError, WorldBusyError
+from archetype.log.command import CommandType
 from archetype.log.facts import Fact, FactType
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
 from archetype.store.log import record_facts
@@ -23,10 +24,13 @@ from archetype.store.schema import events, runs, worlds
 from archetype.store.worlds import WorldRow, find
 
 __all__ = [
+    "ADVANCE_HEAD",
+    "ENDED",
     "IS_HELD",
     "BegunRun",
     "Lease",
     "NewRun",
+    "Outcome",
     "RunEnd",
     "Sealed",
     "begin_run",
@@ -37,6 +41,8 @@ __all__ = [
     "renew_lease",
     "reserve_entity_ids",
     "run_end",
+    "run_of",
+    "write_run",
 ]
 
 
@@ -67,7 +73,8 @@ class Sealed:
 class NewRun:
     """A run to begin: `command` is the step or run command that asks for it.
 
-    One that `may_wait` is only accepted, for somebody to begin it later.
+    One that `may_wait` is only accepted, for somebody to begin it later. An episode begins on the state after
+    `judged_tick`, and where that `is_over` already, it takes no tick.
     """
 
     run_id: UUID
@@ -77,6 +84,8 @@ class NewRun:
     ttl_s: float
     expected_version: int | None = None
     may_wait: bool = False
+    judged_tick: int | None = None
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +105,23 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run ended: `status` completed, stopped, failed or cancelled, why, and the fact of it."""
+    """How a run ended: `status` completed, stopped, failed or cancelled, why, and the fact of it.
+
+    An episode that completed has an outcome too.
+    """
 
     status: str
     error: str | None
     fact: Fact
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an episode: why it was over, and what it returned."""
+
+    reason: str
+    return_value: float | None
 
 
 def run_end(
@@ -113,6 +134,7 @@ def run_end(
     commands_applied: int,
     error: str | None = None,
     failure: Mapping[str, Any] | None = None,
+    outcome: Outcome | None = None,
 ) -> RunEnd:
     """Return an end of a run in a tick, with the fact that records it and, if a tick failed, how."""
     payload: dict[str, Any] = {
@@ -126,7 +148,9 @@ def run_end(
         payload["error"] = error
     if failure:
         payload["failure"] = dict(failure)
-    return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload))
+    if outcome is not None:
+        payload |= {"reason": outcome.reason, "return_value": outcome.return_value}
+    return RunEnd(status, error, Fact(FactType.RUN_FINISHED, tick, payload), outcome)
 
 
 def begin_run(connection: Connection, run: NewRun) -> BegunRun:
@@ -144,25 +168,34 @@ def begin_run(connection: Connection, run: NewRun) -> BegunRun:
     if world is None or answer.version is None or not answer.status.is_in_log:
         return BegunRun(answer)
     row = find_run(connection, world_id, run.command.event_id)
-    if row is not None and (run.may_wait or world.archived_at is not None or row.status in _ENDED):
+    if row is not None and (run.may_wait or world.archived_at is not None or row.status in ENDED):
         return BegunRun(answer, row)
+    if run.may_wait and run.command.type == CommandType.RUN_EPISODE:
+        # It may be over before its first tick, which is not to be sealed then.
+        return BegunRun(answer, write_run(connection, run, None, from_tick=world.tick))
     try:
         lease = _take_lease(world, run, now)
     except WorldBusyError:
         if not run.may_wait:
             raise
-        return BegunRun(answer, _write_run(connection, run, None, from_tick=world.tick))
+        return BegunRun(answer, write_run(connection, run, None, from_tick=world.tick))
     if row is not None and row.status == "cancelling":
         _end_unowned(connection, world, row, now=now)
         return BegunRun(answer, replace(row, status="cancelled"))
-    row = _write_run(connection, run, row, from_tick=world.tick)
+    row = write_run(connection, run, row, from_tick=world.tick)
+    is_over = run.is_over and not row.ticks_completed
+    if run.judged_tick not in {None, world.committed_tick}:
+        msg = f"world {world.name!r} went on while the episode was to begin; try again"
+        raise WorldBusyError(msg, retry_after_s=1.0)
     # A run that goes on seals behind everything in the log; its command may stand far before that.
     version = max(answer.version, world.head_version)
-    sealed = _seal(connection, world, lease, now=now, version=version) if row.ticks_requested else None
+    if is_over or not row.ticks_requested:
+        return BegunRun(answer, row, world, lease)
+    sealed = _seal(connection, world, lease, now=now, version=version)
     return BegunRun(answer, row, world, lease, sealed)
 
 
-_ENDED = frozenset({"completed", "failed", "cancelled"})
+ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetime, version: int) -> Sealed:
@@ -181,7 +214,7 @@ def _seal(connection: Connection, world: WorldRow, lease: Lease, *, now: datetim
     return Sealed(world.tick, version, world.next_entity_id, has_commands=True, was_sealed=was_sealed)
 
 
-def _write_run(connection: Connection, run: NewRun, before: RunRow | None, *, from_tick: int) -> RunRow:
+def write_run(connection: Connection, run: NewRun, before: RunRow | None, *, from_tick: int) -> RunRow:
     """Write the row of a new run, or let that of one which was cut short go on."""
     if before is not None:
         values = {"status": "running", "error": None, "finished_at": None}
@@ -279,6 +312,7 @@ def finish_run(
     status: str,
     error: str | None = None,
     failure: Mapping[str, Any] | None = None,
+    outcome: Outcome | None = None,
 ) -> bool:
     """Close a run that ends without committing a further tick, record it, and give its lease back.
 
@@ -287,11 +321,11 @@ def finish_run(
     run. Without a lease it is one that asked for no tick.
     """
     now = lock_log(connection)
-    run = _run_of(connection, run_id)
-    if run.status in _ENDED:
+    run = run_of(connection, run_id)
+    if run.status in ENDED:
         return False
     if lease is None:
-        world = connection.execute(_ADVANCE_HEAD, {"world": world_id}).one()
+        world = connection.execute(ADVANCE_HEAD, {"world": world_id}).one()
     else:
         world = connection.execute(_GIVE_BACK, holder(world_id, lease, now, is_kept=False)).one_or_none()
     if world is None:
@@ -305,6 +339,7 @@ def finish_run(
         commands_applied=run.commands_applied,
         error=error,
         failure=failure,
+        outcome=outcome,
     )
     record_facts(connection, world_id, [end.fact], first_version=world.head_version, moment=now)
     end_run(connection, run_id, end, now)
@@ -312,7 +347,7 @@ def finish_run(
 
 
 _NEXT_HEAD = worlds.c.head_version + 1
-_ADVANCE_HEAD = (
+ADVANCE_HEAD = (
     sa.update(worlds)
     .where(worlds.c.world_id == sa.bindparam("world"))
     .values(head_version=_NEXT_HEAD)
@@ -339,22 +374,24 @@ def cancel_run(
 ) -> Answer | None:
     """Cancel a run by the command that asks for it, whose world is the run's; None if that was done before.
 
-    A run that a living process computes is cancelling until its next commit ends it; any other ends here.
+    A run that a living process computes is cancelling until its next commit ends it, a rollout until its
+    episodes have ended; any other ends here.
     Raises `RunEndedError` when it has ended otherwise; then nothing is written.
     """
     now = lock_log(connection)
-    run = _run_of(connection, run_id)
+    run = run_of(connection, run_id)
     if run.status in {"cancelling", "cancelled"}:
         return None
     (answer,) = append(connection, [[command]], expected_version)
     world = find(connection, command.world_id)
     if answer.status is not Status.ACCEPTED or world is None:
         return answer
-    if run.status in _ENDED:
+    if run.status in ENDED:
         msg = f"run {run_id} has {run.status} already; there is nothing left to cancel"
         raise RunEndedError(msg, run_id=str(run_id), run_status=run.status)
     run = replace(run, error=json.loads(command.payload).get("reason"))
-    if run.status == "running" and is_leased(world.lease_owner, world.lease_until, now):
+    is_computed = run.status == "running" and is_leased(world.lease_owner, world.lease_until, now)
+    if is_computed or _is_rollout(connection, run):
         values = {"status": "cancelling", "error": run.error}
         connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(values))
     else:
@@ -362,14 +399,30 @@ def cancel_run(
     return answer
 
 
-def _run_of(connection: Connection, run_id: UUID) -> RunRow:
+def _is_rollout(connection: Connection, run: RunRow) -> bool:
+    statement = sa.select(events.c.type).where(
+        events.c.world_id == run.world_id, events.c.event_id == run.event_id
+    )
+    return connection.execute(statement).scalar() == CommandType.RUN_ROLLOUT
+
+
+def run_of(connection: Connection, run_id: UUID) -> RunRow:
+    """Return the run of that id, which must be there."""
     row = connection.execute(sa.select(*runs.columns).where(runs.c.run_id == run_id)).mappings().one()
     return RunRow(**row)
 
 
 def end_run(connection: Connection, run_id: UUID, end: RunEnd, now: datetime) -> None:
     """Write into a run's row how it ended; its fact is the caller's to record."""
-    values = {"run": run_id, "end_status": end.status, "end_error": end.error, "now": now}
+    outcome = end.outcome
+    values = {
+        "run": run_id,
+        "end_status": end.status,
+        "end_error": end.error,
+        "now": now,
+        "end_reason": outcome and outcome.reason,
+        "end_return": outcome and outcome.return_value,
+    }
     connection.execute(_END_RUN, values)
 
 
@@ -377,6 +430,12 @@ _END_RUN = (
     sa.update(runs)
     .where(runs.c.run_id == sa.bindparam("run"))
     .values(
-        status=sa.bindparam("end_status"), error=sa.bindparam("end_error"), finished_at=sa.bindparam("now")
+        status=sa.bindparam("end_status"),
+        error=sa.bindparam("end_error"),
+        finished_at=sa.bindparam("now"),
+        reason=sa.bindparam("end_reason", type_=sa.String),
+        return_value=sa.bindparam("end_return", type_=sa.Float(53)),
+        owner=None,
+        owner_until=None,
     )
 )

@@ -38,7 +38,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0010"
+REVISION = "0011"
 """The migration that this release's code needs the database to be at."""
 
 UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
@@ -228,6 +228,10 @@ runs = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("finished_at", Moment),
+    sa.Column("reason", sa.String(16)),
+    sa.Column("return_value", sa.Float(53)),
+    sa.Column("owner", sa.String(255)),
+    sa.Column("owner_until", Moment),
     sa.Index("runs_world", "world_id", "run_id"),
     sa.Index("runs_event", "event_id"),
     _partial_index("runs_unfinished", "run_id", where=UNFINISHED),

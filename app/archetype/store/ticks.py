@@ -16,7 +16,7 @@ from archetype.log.lineage import Stretch
 from archetype.store.schema import events, ticks
 from archetype.store.snapshots import read_archetypes
 
-__all__ = ["TickCounts", "TickRow", "tick_counts", "tick_facts", "tick_row", "tick_rows"]
+__all__ = ["TickCounts", "TickRow", "run_facts", "tick_counts", "tick_facts", "tick_row", "tick_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,18 @@ def tick_facts(connection: Connection, stretches: Sequence[Stretch]) -> list[tup
     places = _places(connection, stretches)
     payloads = _payloads(connection, [position for _, position in places])
     return [(tick, payloads[position]) for tick, position in places]
+
+
+def run_facts(connection: Connection, world_id: UUID, run_id: UUID, from_tick: int) -> list[str]:
+    """Return what each tick of a run recorded of itself, in order; none lies before `from_tick`."""
+    statement = (
+        sa.select(ticks.c.position)
+        .where(ticks.c.world_id == world_id, ticks.c.tick >= from_tick, ticks.c.run_id == run_id)
+        .order_by(ticks.c.tick)
+    )
+    positions = list(connection.scalars(statement))
+    payloads = _payloads(connection, positions)
+    return [payloads[position] for position in positions]
 
 
 def _places(connection: Connection, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:

@@ -18,10 +18,14 @@ from archetype import AsyncProcessor, Component
 from archetype.clock import new_id
 from archetype.core.bulk import encode_batch
 from archetype.core.config import WorldConfig
+from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.errors import ProcessorError, UnavailableError
 from archetype.examples.movement import Position
+from archetype.log.command import CommandType
+from archetype.log.payloads import RunRollout
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
+from archetype.service.rollout_results import RolloutRequest
 from archetype.service.runs import RunRequest
 
 KEYS = {
@@ -81,6 +85,7 @@ async def build(url: str) -> None:
         await services.world_service.remove_world(await services.world_service.find("removed"), reason="over")
         await _crashed(services)
         await _cancelled(services)
+        await _episodes(services)
         await services.identity_service.create_actor("ann", roles=["player"], world_roles={"demo": ["admin"]})
         issued = await services.identity_service.create_key("ann", worlds=["demo"])
         rotated = await services.identity_service.rotate_key(issued.listed.key_id, grace_s=60, reason="due")
@@ -199,6 +204,19 @@ async def _cancelled(services: ServiceContainer) -> None:
     idle = (await services.world_service.create_world(WorldConfig(name="idle", seed=5))).world_id
     early = await services.simulation_service.accept(idle, RunRequest(steps=2))
     await services.run_service.cancel(early.run_id)
+
+
+async def _episodes(services: ServiceContainer) -> None:
+    """Run an episode, one that is over where it begins, and a rollout of two with one that fails."""
+    world_id = (await services.world_service.create_world(WorldConfig(name="track", seed=6))).world_id
+    await _send(services, world_id, "add_processor", {"processor": "Tripping"})
+    await _send(services, world_id, "spawn", {"components": [{"type": "Position"}]})
+    rules = EpisodeRules(condition=Condition.parse("Position.x >= 1.0"), returns=Return(column="Position.x"))
+    for _ in range(2):
+        request = RunRequest(steps=9, kind=CommandType.RUN_EPISODE, episode=rules)
+        await services.episode_service.run(world_id, request)
+    asked = RunRollout(episodes=2, max_steps=2, returns=rules.returns, inputs={"fail_at": 3})
+    await services.rollout_service.run(world_id, RolloutRequest(asked))
 
 
 async def _run(services: ServiceContainer, world_id: uuid.UUID, steps: int, **options: Any) -> None:
@@ -330,6 +348,7 @@ NULLED = {
     "revoked_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "expires_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
     "finished_at": dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    "return_value": 0.25,
 }
 """What a NULL becomes."""
 

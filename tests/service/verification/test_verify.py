@@ -103,7 +103,7 @@ async def test_a_reference_that_names_nothing_is_refused(rich_url, world, expect
 
 
 async def test_a_removed_world_goes_by_its_id(tamper):
-    (row,) = await tamper.rows("SELECT world_id FROM worlds WHERE archived_at IS NOT NULL")
+    (row,) = await tamper.rows("SELECT world_id FROM worlds WHERE name = 'removed'")
     report = await check(tamper.url, str(row["world_id"]))
     assert report.is_sound
     assert report.worlds == 1
@@ -338,11 +338,15 @@ async def test_a_file_that_is_no_database_is_damaged(copied_file):
         ("programs", "code_hash = hex(code_hash)", FaultKind.PROGRAM),
         ("worlds", "world_id = 'x' WHERE name = 'crashed'", FaultKind.WORLD),
         ("worlds", "parent_id = world_id, fork_tick = 1 WHERE name = 'first'", FaultKind.WORLD),
-        ("runs", "run_id = 'x' WHERE status = 'failed'", FaultKind.RUN),
+        (
+            "runs",
+            "run_id = 'x' WHERE run_id = (SELECT min(run_id) FROM runs WHERE status = 'failed')",
+            FaultKind.RUN,
+        ),
         ("labels", "version = 'x'", FaultKind.LABEL),
         ("log_head", "position = 'x'", FaultKind.LOG),
-        ("actors", "actor_id = 'x'", FaultKind.ACTOR),
-        ("actors", "name = ''", FaultKind.ACTOR),
+        ("actors", "actor_id = 'x' WHERE name = 'ann'", FaultKind.ACTOR),
+        ("actors", "name = '' WHERE name = 'ann'", FaultKind.ACTOR),
         ("actors", "roles = 'admin'", FaultKind.ACTOR),
         ("actors", "roles = '{}'", FaultKind.ACTOR),
         ("actors", "world_roles = '[]'", FaultKind.ACTOR),
@@ -355,7 +359,7 @@ async def test_a_file_that_is_no_database_is_damaged(copied_file):
         ("quotas", "changed_at = 'once'", FaultKind.USAGE),
         ("daily_usage", "tokens = 'x'", FaultKind.USAGE),
         ("tick_usage", "world_id = 'x'", FaultKind.USAGE),
-        ("keys", "key_id = 'x'", FaultKind.KEY),
+        ("keys", "key_id = 'x' WHERE key_id = (SELECT min(key_id) FROM keys)", FaultKind.KEY),
         ("keys", "actor_id = '00000000-0000-7000-8000-000000000000'", FaultKind.KEY),
         ("keys", "digest = x'00'", FaultKind.KEY),
         ("keys", "worlds = '[1]'", FaultKind.KEY),

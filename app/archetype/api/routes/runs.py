@@ -26,7 +26,7 @@ from archetype.log.permissions import Access, Action
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunInfo
 
-__all__ = ["RunRoutes"]
+__all__ = ["RunRoutes", "permitted_run"]
 
 Before = Annotated[UUID | None, QueryParameter(description="Only runs older than the one of this id.")]
 LastEventId = Annotated[
@@ -87,7 +87,7 @@ class RunRoutes(Controller):
         caller: NamedDependency[Caller],
     ) -> RunInfoResponse:
         """Say how far a run is, or how it ended."""
-        return RunInfoResponse(**asdict(await _permitted_run(services, caller, run_id, Access.READ_WORLD)))
+        return RunInfoResponse(**asdict(await permitted_run(services, caller, run_id, Access.READ_WORLD)))
 
     @post(
         "/runs/{run_id:uuid}/cancel",
@@ -106,7 +106,7 @@ class RunRoutes(Controller):
 
         Cancelled again it answers as it stands. The ticks that are committed stay.
         """
-        await _permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
+        await permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
         info = await submitter.services.run_service.cancel(
             run_id,
             reason=(data or CancelRequest()).reason,
@@ -136,7 +136,7 @@ class RunRoutes(Controller):
         that stops, and can be taken up again.
         """
         after = _ticks_of(last_event_id)
-        info = await _permitted_run(services, caller, run_id, Access.READ_WORLD)
+        info = await permitted_run(services, caller, run_id, Access.READ_WORLD)
 
         async def opening() -> RunSource:
             return RunSource(services.run_service.feed(run_id, after=after))
@@ -145,7 +145,7 @@ class RunRoutes(Controller):
         return await streams.answer(opening, f"/runs/{run_id}/events", recheck=recheck)
 
 
-async def _permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
+async def permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
     """Return a run whose world the caller may do this in; the others do not learn whether there is one."""
     try:
         info = await services.run_service.find(run_id)

@@ -86,6 +86,10 @@ class RunInfoResponse(BaseModel):
     error: str | None = Field(description="Why it failed, was stopped or was cancelled.")
     started_at: datetime
     finished_at: datetime | None
+    reason: str | None = Field(
+        description="Why an episode that completed was over: terminal, condition, max_steps."
+    )
+    return_value: float | None = Field(description="What an episode that completed returned.")
 
 
 class CancelRequest(Body):

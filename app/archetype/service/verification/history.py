@@ -10,15 +10,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from archetype.core.episodes import EpisodeRules, recorded_number
 from archetype.errors import ArchetypeError
 from archetype.log.canonical import canonical_json
-from archetype.log.command import CommandType
+from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import FactType
 from archetype.log.hashes import HashedEvent
-from archetype.log.payloads import changed_settings
+from archetype.log.payloads import RunRollout, changed_settings
 from archetype.service.verification.faults import FaultKind, Findings, place
 
-__all__ = ["Begun", "Ended", "Seal", "WorldHistory"]
+__all__ = ["Begun", "Ended", "Rolled", "Seal", "WorldHistory"]
 
 _MISSING_TICKS_MAX = 1_000
 """How many facts in a row may be missing for the later ones to be still told by their own ticks."""
@@ -26,12 +27,13 @@ _MISSING_TICKS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run as its command began it."""
+    """A run as its command began it; an episode has `rules`."""
 
     position: int
     ticks_requested: int
     started_at: datetime
     from_tick: int
+    rules: EpisodeRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,16 @@ class Ended:
     ticks_completed: int
     commands_applied: int
     finished_at: datetime
+    reason: str | None = None
+    return_value: float | None = None
+
+
+@dataclass(slots=True)
+class Rolled:
+    """What the episodes of a rollout come to that are over."""
+
+    tick_count: int = 0
+    commands_applied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,8 @@ class WorldHistory:
     """What a world's row and all that hang on it must say, after the log rows applied so far.
 
     The tick facts are kept by tick, from `first_tick` on: their positions, and how many rejections each had.
-    `cancelling` are the runs that were cancelled and have not ended since, with the reasons.
+    `cancelling` are the runs that were cancelled and have not ended since, with the reasons; `episodes` are
+    those of rollouts, by the rollout's run.
     """
 
     world_id: UUID
@@ -83,6 +96,7 @@ class WorldHistory:
     begun: dict[UUID, Begun] = field(default_factory=dict[UUID, Begun])
     ended: dict[UUID, Ended] = field(default_factory=dict[UUID, Ended])
     cancelling: dict[UUID, str | None] = field(default_factory=dict[UUID, str | None])
+    episodes: dict[UUID, Rolled] = field(default_factory=dict[UUID, "Rolled"])
     fact_positions: array[int] = field(default_factory=lambda: array("q"))
     rejected_counts: array[int] = field(default_factory=lambda: array("q"))
     seal: Seal | None = None
@@ -139,8 +153,15 @@ class WorldHistory:
                 self.labels[payload["name"]] = (payload["tick"], event.version)
             case CommandType.REMOVE_LABEL:
                 self.labels.pop(_object(event)["name"], None)
+            case _:
+                self._run_command(event)
+
+    def _run_command(self, event: HashedEvent) -> None:
+        match event.type:
             case CommandType.STEP | CommandType.RUN:
                 self._begin(event)
+            case CommandType.RUN_EPISODE | CommandType.RUN_ROLLOUT:
+                self._begin_episodes(event)
             case CommandType.CANCEL_RUN:
                 payload = _object(event)
                 self.cancelling[UUID(payload["run_id"])] = payload.get("reason")
@@ -168,6 +189,20 @@ class WorldHistory:
             first = self.resting_since if self.may_be_sealed else event.version
             self.seal = Seal(first, event.version)
 
+    def _begin_episodes(self, event: HashedEvent) -> None:
+        """Take in that episodes begin; one over at its beginning seals no tick, nor does a rollout."""
+        payload = check_payload(CommandType(event.type), _object(event))
+        is_rollout = isinstance(payload, RunRollout)
+        self.begun[event.event_id] = Begun(
+            event.position,
+            payload.max_steps * (payload.episodes if is_rollout else 1),
+            event.recorded_at,
+            self.committed_tick + 1,
+            None if is_rollout else payload.rules,
+        )
+        if not is_rollout and self.seal is None and not self.may_be_sealed:
+            self.resting_since, self.may_be_sealed = event.version, True
+
     def _fact(self, event: HashedEvent) -> None:
         match event.type:
             case FactType.COMMAND_REJECTED:
@@ -176,6 +211,11 @@ class WorldHistory:
                 self._tick(event)
             case FactType.RUN_FINISHED:
                 self._end(event, _object(event))
+            case FactType.EPISODE_FINISHED:
+                payload = _object(event)
+                rolled = self.episodes.setdefault(UUID(payload["run_id"]), Rolled())
+                rolled.tick_count += _integer(payload["steps"])
+                rolled.commands_applied += _integer(payload["commands_applied"])
             case FactType.ENTITY_IDS_RESERVED:
                 payload = _object(event)
                 end = _integer(payload["first_entity_id"]) + _integer(payload["count"])
@@ -211,6 +251,8 @@ class WorldHistory:
             ticks_completed=payload["ticks_completed"],
             commands_applied=payload["commands_applied"],
             finished_at=event.recorded_at,
+            reason=payload.get("reason"),
+            return_value=recorded_number(payload.get("return_value")),
         )
         if self._committed_at == event.recorded_at and status != "failed":
             # The run ended with that tick, in one transaction: the tick behind it was not sealed.

@@ -29,13 +29,19 @@ _COMMANDS_PER_PART = 5_000
 
 @dataclass(slots=True)
 class Progressed:
-    """What the ticks of one run come to; None where a fact does not say how many commands it applied."""
+    """What the ticks of one run come to; None where a fact does not say how many commands it applied.
+
+    `tick_returns` are what they count for in an episode, as far as its rules ask for that.
+    """
 
     tick_count: int = 0
     commands_applied: int | None = 0
+    tick_returns: list[Any] = field(default_factory=list[Any])
 
-    def take(self, applied: Any) -> None:
-        """Count one more tick, and the commands that its fact says were applied."""
+    def take(self, payload: Mapping[str, Any]) -> None:
+        """Count one more tick, with what its fact says."""
+        applied: Any = payload.get("commands_applied")
+        self.tick_returns.append(payload.get("tick_return"))
         self.tick_count += 1
         is_known = self.commands_applied is not None and type(applied) is int
         self.commands_applied = (self.commands_applied or 0) + applied if is_known else None
@@ -198,7 +204,7 @@ def _check_tick(each: _StoredTick, chain: TickChain, blobs: Blobs) -> None:
     if each.snapshots:
         check_snapshot(each.where, each.stored, each.snapshots, payload, blobs=blobs, findings=findings)
     run = chain.runs.setdefault(values["run_id"], Progressed())
-    run.take(payload.get("commands_applied"))
+    run.take(payload)
     chain.parent_hash, chain.next_tick = values["commit_hash"], each.tick + 1
     chain.sealed_version = values["sealed_version"]
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from archetype.core.episodes import EpisodeRules, recorded_number
 from archetype.log.hashes import GENESIS
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import FaultKind, Findings, place
-from archetype.service.verification.history import Begun, Ended, Seal, WorldHistory
+from archetype.service.verification.history import Begun, Ended, Rolled, Seal, WorldHistory
 from archetype.service.verification.log import read_history
 from archetype.service.verification.progress import Progress
 from archetype.service.verification.ticks import Progressed, TickChain, check_ticks
@@ -126,6 +127,7 @@ class _RunsLeft:
     ended: dict[UUID, Ended]
     ran: dict[UUID, Progressed]
     cancelling: dict[UUID, str | None]
+    episodes: dict[UUID, Rolled]
     findings: Findings
 
     def check(self, rows: Sequence[RawRow]) -> None:
@@ -154,8 +156,13 @@ class _RunsLeft:
             from_tick=command.from_tick,
         )
         ran = self.ran.pop(run_id, Progressed())
+        rolled = self.episodes.pop(run_id, None)
+        if rolled is not None:
+            ran = Progressed(rolled.tick_count, rolled.commands_applied)
         _check_progress(where, row, ran, self.findings)
         ended = self.ended.pop(run_id, None)
+        if command.rules is not None:
+            _check_return(where, row, command.rules, ran, self.findings)
         if run_id in self.cancelling:
             reason = self.cancelling.pop(run_id)
             self.findings.compare(
@@ -166,7 +173,7 @@ class _RunsLeft:
 
     def check_rest(self) -> None:
         """Make sure that every run has answered."""
-        for run_id in {*self.ended, *self.ran, *self.cancelling}:
+        for run_id in {*self.ended, *self.ran, *self.cancelling, *self.episodes}:
             what = "is missing: the log tells of its ticks, its end or that it was cancelled"
             self.findings.add(FaultKind.RUN, place(run=run_id), what)
         for event_id, command in self.begun.items():
@@ -176,7 +183,9 @@ class _RunsLeft:
 
 async def _check_runs(reading: Reading, chain: TickChain) -> None:
     history = chain.history
-    left = _RunsLeft(history.begun, history.ended, chain.runs, history.cancelling, history.findings)
+    left = _RunsLeft(
+        history.begun, history.ended, chain.runs, history.cancelling, history.episodes, history.findings
+    )
     statement = audit.select_runs(history.world_id)
     async with reading.stream(statement, row_count=_ROWS_PER_PART) as parts:
         async for rows in parts:
@@ -190,6 +199,20 @@ def _check_progress(where: str, row: Stored, progressed: Progressed, findings: F
         findings.compare(FaultKind.RUN, where, row, commands_applied=progressed.commands_applied)
 
 
+def _check_return(
+    where: str, row: Stored, rules: EpisodeRules, progressed: Progressed, findings: Findings
+) -> None:
+    """Check what an episode returned against what its ticks count for."""
+    if row.values["reason"] is None:
+        return
+    try:
+        returned = rules.returned([recorded_number(each) for each in progressed.tick_returns])
+    except (TypeError, ValueError):
+        findings.add(FaultKind.RUN, where, "has ticks that count for something that is no number")
+    else:
+        findings.compare(FaultKind.RUN, where, row, return_value=returned)
+
+
 def _check_status(where: str, row: Stored, ended: Ended | None, findings: Findings) -> None:
     """Check how a run stands; whether it waits for its turn or has begun is not in the log.
 
@@ -199,6 +222,7 @@ def _check_status(where: str, row: Stored, ended: Ended | None, findings: Findin
     if ended is None or (ended.status == "stopped" and status == "running"):
         expected_status = "waiting" if status == "waiting" and ended is None else "running"
         findings.compare(FaultKind.RUN, where, row, status=expected_status, error=None, finished_at=None)
+        findings.compare(FaultKind.RUN, where, row, reason=None, return_value=None)
         return
     expected: dict[str, Any] = {
         "status": ended.status,
@@ -207,6 +231,8 @@ def _check_status(where: str, row: Stored, ended: Ended | None, findings: Findin
         "from_tick": ended.from_tick,
         "ticks_completed": ended.ticks_completed,
         "commands_applied": ended.commands_applied,
+        "reason": ended.reason,
+        "return_value": ended.return_value,
     }
     findings.compare(FaultKind.RUN, where, row, **expected)
 
