@@ -126,6 +126,15 @@ FAULTS_MAX = 1_000
 QUEUE_COMMANDS_MAX = 20_000
 """Commands that wait to be written; at 15,000 a second this is what a caller waits for with patience."""
 
+QUEUE_BYTES_MAX = 256 * 1024 * 1024
+"""What the commands that wait may take in memory, all together; one group that waits alone may take more."""
+
+JSON_HELD_BYTES_MAX = 32 * 1024 * 1024
+"""Two of the largest JSON bodies; what one is parsed into takes many times as much while its request lasts."""
+
+BULK_HELD_BYTES_MAX = 256 * 1024 * 1024
+"""One of the largest tables. Small requests do not wait for tables: the two are counted apart."""
+
 RUNS_AT_ONCE_MAX = 8
 """Runs that compute at once in one process; its cores are fewer, but some processors only wait."""
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from server_process import WAIT_S, running, wait_until
 
-import archetype
 from archetype.api.server import serve
 from archetype.errors import InvalidInputError, UnavailableError
 
-START = """
-import sys
-from archetype.api.server import serve
-serve(port=0, database_url=sys.argv[1], modules=sys.argv[2:], on_ready=lambda url: print(url, flush=True))
-"""
 SLOW = '''
 """A processor that takes its time."""
 import asyncio
@@ -40,50 +29,6 @@ class ServerSlow(AsyncProcessor):
         await asyncio.sleep(0.2)
         return df
 '''
-WAIT_S = 30.0
-
-
-class Running:
-    """A server process and the URL that it said it is ready at."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def stop(self) -> tuple[int, list[dict]]:
-        """Ask it to end, and return its exit code and its log."""
-        self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=WAIT_S)
-        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
-
-
-@contextmanager
-def running(database_url: str, *modules: str, folder: Path) -> Iterator[Running]:
-    root = Path(archetype.__file__).parent.parent
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error::DeprecationWarning:archetype", "-c", START, database_url, *modules],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{folder}"},
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url:
-            raise AssertionError(process.communicate()[1])
-        yield Running(process, url)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_sigterm_ends_a_run_behind_its_tick(database_url: str, tmp_path: Path) -> None:

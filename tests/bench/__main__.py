@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import diffs, growth, history, processes, rollouts, scheduling, storage, verification, worlds
+from bench import diffs, gate, growth, history, processes, rollouts, scheduling, storage, verification, worlds
 from bench.databases import Databases, databases
 from bench.measure import Row, table, write_json
 
@@ -31,6 +31,7 @@ PER_DATABASE: dict[str, Measurement] = {
     "diff": diffs.diff,
     "server": processes.server,
     "http": processes.http,
+    "gate": gate.gate,
 }
 GROWTH: dict[str, Measurement] = {
     "long": growth.long,

@@ -19,13 +19,15 @@ class Target:
     port: int
     path: str
     body: bytes
+    key: str | None = None
 
     @property
     def request(self) -> bytes:
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
         )
+        head += "\r\n" if self.key is None else f"Authorization: Bearer {self.key}\r\n\r\n"
         return head.encode() + self.body
 
 

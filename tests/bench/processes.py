@@ -26,6 +26,8 @@ from bench.worlds import SPAWN_PAYLOAD
 CONNECTIONS = 32
 BATCH = 400
 START_TIMEOUT_S = 30.0
+ONE = json.dumps({"type": "spawn", "payload": SPAWN_PAYLOAD}).encode()
+MANY = json.dumps({"commands": [{"type": "spawn", "payload": SPAWN_PAYLOAD}] * BATCH}).encode()
 
 SERVER = """
 from archetype.api.server import serve
@@ -93,17 +95,15 @@ def server(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
 
 def http(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
     seconds = 2.0 if is_quick else 5.0
-    one = json.dumps({"type": "spawn", "payload": SPAWN_PAYLOAD}).encode()
-    many = json.dumps({"commands": [{"type": "spawn", "payload": SPAWN_PAYLOAD}] * BATCH}).encode()
     with databases.fresh(kind) as url:
         with _serving(SERVER, _environment(url)) as (port, _, _ready_s):
             world = asyncio.run(request_json(port, "POST", "/worlds", {"name": "bench"}))
             world_id = world.get("world_id") or world["id"]
-            single = _storm(port, f"/worlds/{world_id}/commands", one, seconds)
-            batched = _storm(port, f"/worlds/{world_id}/commands/batch", many, seconds) * BATCH
+            single = _storm(port, f"/worlds/{world_id}/commands", ONE, seconds)
+            batched = _storm(port, f"/worlds/{world_id}/commands/batch", MANY, seconds) * BATCH
         batched_floor = asyncio.run(insert_commands_s(url, batch=BATCH))
     with _serving(BARE_SERVER, _plain_environment()) as (port, _, _ready_s):
-        single_floor = _storm(port, "/", one, seconds)
+        single_floor = _storm(port, "/", ONE, seconds)
     return [
         Row(
             f"commands over HTTP, {CONNECTIONS} connections",
@@ -124,6 +124,13 @@ def http(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
             f"executemany of the same rows, {BATCH} a transaction",
         ),
     ]
+
+
+@contextmanager
+def answering(url: str) -> Iterator[int]:
+    """Start a server over a database, and give its port."""
+    with _serving(SERVER, _environment(url)) as (port, _, _ready_s):
+        yield port
 
 
 @contextmanager
@@ -181,7 +188,7 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], said: IO[byte
             raise RuntimeError(message)
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"GET /worlds HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                 if re.match(rb"HTTP/1.1 20[0-9]", connection.recv(64)):
                     return
         except OSError:

@@ -261,6 +261,28 @@ async def test_a_page_holds_no_more_than_its_limit(services):
     feed.close()
 
 
+@pytest.mark.parametrize("wanted", [None, ["custom"]], ids=["all", "filtered"])
+@pytest.mark.parametrize("is_one_world", [False, True], ids=["log", "world"])
+async def test_a_page_of_large_events_ends_with_the_one_that_fills_it(
+    services, monkeypatch, wanted, is_one_world
+):
+    """Nothing is lost between pages, and an event beyond the limit has a page of its own."""
+    world_id = await make_world(services)
+    await submit(services, world_id, *range(10))
+    every = await stored(services, world_id)
+    payload_characters = len('{"number":0}')
+    feed_options = (0, world_id if is_one_world else None, event_filter(types=wanted))
+    for limit, largest in [(1, 1), (3 * payload_characters, 3), (3 * payload_characters + 1, 4)]:
+        monkeypatch.setattr(store, "PAGE_CHARACTERS", limit)
+        feed = await services.live_service.feed(*feed_options)
+        pages = []
+        while not feed.is_at_end:
+            pages.append([event.position for event in await feed.read()])
+        assert [position for page in pages for position in page] == (every if wanted is None else every[1:])
+        assert max(len(page) for page in pages) == largest
+        feed.close()
+
+
 async def test_a_filter_gives_what_it_names_and_moves_on_over_the_rest(services, monkeypatch):
     monkeypatch.setattr(store, "SCANNED_EVENTS_MAX", 3)
     world_id, beside = await make_world(services), await make_world(services, "beside")

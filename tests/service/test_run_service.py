@@ -505,7 +505,9 @@ async def test_a_watch_outlives_what_nobody_expected(services, monkeypatch, capl
     async def sleep(_seconds):
         await asyncio.Event().wait() if len(looked) > 1 else await asyncio.sleep(0)
 
-    watching = RunService(services.database, services.simulation_service, sleep=sleep)
+    watching = RunService(
+        services.database, services.simulation_service, services.run_service._rollouts, sleep=sleep
+    )
     monkeypatch.setattr(watching, "resume_interrupted", look)
     watching.watch()
     while len(looked) < 2:

@@ -15,6 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 
 import archetype
+from archetype.api.bodies import Bodies
 from archetype.api.collectors import MemoryCollector, PageCollector
 from archetype.api.gate import OPEN, Caller, Door
 from archetype.api.gauges import gauges
@@ -143,7 +144,8 @@ def create_app(
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
-    app.asgi_handler = Observed(app.asgi_handler, metrics, tracing)
+    bodies = Bodies(app.asgi_handler, json_bytes_max=BODY_BYTES_MAX)
+    app.asgi_handler = Observed(bodies, metrics, tracing)
     return app
 
 

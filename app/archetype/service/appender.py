@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
 from archetype.clock import monotonic_s
 from archetype.errors import OverloadedError
-from archetype.limits import QUEUE_COMMANDS_MAX
+from archetype.limits import QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX
 from archetype.service.observing import FlushSeen, Observer
 from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
 from archetype.store.database import Database
@@ -53,7 +54,8 @@ class _Request:
         self.needs_own_call = expected_version is not None
         self.size_bytes = 0
         for command in group:
-            self.size_bytes += len(command.payload) + len(command.batch or b"")
+            # Its size in memory: a payload that is not ASCII takes up to four bytes a character.
+            self.size_bytes += sys.getsizeof(command.payload) + len(command.batch or b"")
             self.needs_own_call |= command.entity_id is not None
 
 
@@ -65,13 +67,16 @@ class Appender:
         database: Database,
         *,
         queue_commands_max: int = QUEUE_COMMANDS_MAX,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
         observer: Observer | None = None,
     ) -> None:
         self._database = database
         self._observer = observer or Observer()
         self._queue: deque[_Request] = deque()
         self._queued = 0
+        self._queued_bytes = 0
         self._queue_max = queue_commands_max
+        self._queue_bytes_max = queue_bytes_max
         self._flushers_max = 1 if database.is_sqlite else FLUSHERS_MAX
         self._flushing = 0
         self._flushers: set[asyncio.Task[None]] = set()
@@ -86,18 +91,18 @@ class Appender:
     ) -> list[Answer]:
         """Append a group, all or nothing, and answer each command once it is durable.
 
-        Raises `OverloadedError` when the queue is full, before anything is queued. When the caller is
-        cancelled, the group may be accepted all the same: a retry with the same ids tells.
+        Raises `OverloadedError` when the queue is full, in commands or in bytes, before anything is queued;
+        the bytes of one that waits alone always fit. When the caller is cancelled, the group may be accepted
+        all the same: a retry with the same ids tells.
         """
         if not group:
             return []
-        if self._queued + len(group) > self._queue_max:
-            msg = f"{self._queued} commands wait already; try again in a second"
-            raise OverloadedError(msg, retry_after_s=1.0, queue_depth=self._queued)
         answers = asyncio.get_running_loop().create_future()
         request = _Request(group, expected_version, answers, self._observer.caller())
+        self._require_room(request)
         self._queue.append(request)
         self._queued += len(group)
+        self._queued_bytes += request.size_bytes
         self._start_flusher()
         return await request.answers
 
@@ -105,6 +110,14 @@ class Appender:
         """Wait until everything that queued is answered."""
         while self._flushers:
             await asyncio.wait(self._flushers)
+
+    def _require_room(self, request: _Request) -> None:
+        is_over = self._queued + len(request.group) > self._queue_max
+        if self._queue:
+            is_over |= self._queued_bytes + request.size_bytes > self._queue_bytes_max
+        if is_over:
+            msg = f"{self._queued} commands of {self._queued_bytes} bytes wait already; try again in a second"
+            raise OverloadedError(msg, retry_after_s=1.0, queue_depth=self._queued)
 
     def _start_flusher(self) -> None:
         if self._flushing < self._flushers_max:
@@ -180,6 +193,7 @@ class Appender:
             ids.update(own_ids)
             taken.append(self._queue.popleft())
             self._queued -= len(request.group)
+            self._queued_bytes -= request.size_bytes
             if request.needs_own_call:
                 break
         return taken

@@ -16,6 +16,7 @@ from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
     "EVERY_EVENT",
+    "PAGE_CHARACTERS",
     "PAGE_EVENTS",
     "EventFilter",
     "EventRow",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 PAGE_EVENTS = 100
+PAGE_CHARACTERS = 512 * 1024
+"""Characters of payloads behind which a page takes no further event: a stream holds a page for its reader."""
+
 SCANNED_EVENTS_MAX = 10_000
 """Rows that one page goes through, however few of them a filter lets pass."""
 
@@ -159,15 +163,17 @@ _COLUMNS = (
 def page_after(connection: Connection, place: Place, wanted: EventFilter = EVERY_EVENT) -> Page:
     """Return up to `PAGE_EVENTS` wanted events behind a place; the caller reads one state of the database.
 
+    The event with which the payloads reach `PAGE_CHARACTERS` is the last of its page.
+
     Raises `CorruptionError` where a row that must be there is missing.
     """
     head, ordinals, is_removed = _heads(connection, place)
     until = min(place.ordinal + SCANNED_EVENTS_MAX, ordinals)
     rows = [EventRow(**row) for row in connection.execute(_statement(place, until, wanted)).mappings()]
-    if wanted == EVERY_EVENT:
-        _check_contiguous(rows, place, until)
-    is_full = len(rows) == PAGE_EVENTS
+    is_full = len(rows) == PAGE_EVENTS or sum(len(row.payload) for row in rows) >= PAGE_CHARACTERS
     reached = _ordinal(rows[-1], place) if is_full else until
+    if wanted == EVERY_EVENT:
+        _check_contiguous(rows, place, reached)
     is_last = reached == ordinals
     if is_last:
         position = head
@@ -201,15 +207,21 @@ def _statement(place: Place, until: int, wanted: EventFilter) -> sa.Select[*tupl
         statement = statement.where(events.c.kind.in_(wanted.kinds))
     if wanted.types is not None:
         statement = statement.where(events.c.type.in_(wanted.types))
-    return statement.order_by(ordinal).limit(PAGE_EVENTS)
+    page = statement.order_by(ordinal).limit(PAGE_EVENTS).subquery()
+    characters = sa.func.length(page.c.payload)
+    before = sa.func.sum(characters).over(order_by=page.c[ordinal.name], rows=(None, 0)) - characters
+    sized = sa.select(page, before.label("characters_before")).subquery()
+    columns = [sized.c[column.name] for column in page.c]
+    fitting = sa.select(*columns).where(sized.c.characters_before < PAGE_CHARACTERS)
+    return fitting.order_by(sized.c[ordinal.name])
 
 
 def _ordinal(row: EventRow, place: Place) -> int:
     return row.position if place.world_id is None else row.version
 
 
-def _check_contiguous(rows: Sequence[EventRow], place: Place, until: int) -> None:
-    expected = range(place.ordinal + 1, min(until, place.ordinal + PAGE_EVENTS) + 1)
+def _check_contiguous(rows: Sequence[EventRow], place: Place, reached: int) -> None:
+    expected = range(place.ordinal + 1, reached + 1)
     found = [_ordinal(row, place) for row in rows]
     if found == list(expected):
         return

@@ -69,7 +69,8 @@ def test_a_run_that_a_living_owner_computes_is_in_order(owner):
 
 
 def test_a_dead_owner_of_this_machine_is_known_before_its_lease_ends():
-    dead = process_identity().rpartition(":")[0] + ":1"
+    host, pid, _, space = process_identity().split(":", 3)
+    dead = f"{host}:{pid}:1:{space}"
     found, _ = check_runs([open_run(owner=dead, ends_in_s=5)], NOW)
     assert "no longer lives" in found.seen
 

@@ -1,0 +1,97 @@
+"""How much of bodies is held at once: to the byte, by kind, and no longer than a request takes."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from archetype.api.bodies import Bodies
+from archetype.errors import UnavailableError
+
+JSON_MAX = 4
+
+
+class Uploads:
+    """Requests under way, whose bodies come in pieces when the test says so."""
+
+    def __init__(self, **limits: int) -> None:
+        self.app = Bodies(self._read, json_bytes_max=JSON_MAX, **limits)
+
+    async def _read(self, scope, receive, send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await scope["answered"].wait()
+
+    def begin(self, *, body_bytes_max: int = JSON_MAX) -> SimpleNamespace:
+        pieces: asyncio.Queue = asyncio.Queue()
+        route = SimpleNamespace(resolve_request_max_body_size=lambda: body_bytes_max)
+        answered = asyncio.Event()
+        scope = {"type": "http", "route_handler": route, "answered": answered}
+        task = asyncio.create_task(self.app(scope, pieces.get, None))
+        return SimpleNamespace(pieces=pieces, answered=answered, task=task)
+
+
+async def send(upload: SimpleNamespace, size_bytes: int, *, is_last: bool = False) -> None:
+    """Send a piece, and let the server read it."""
+    upload.pieces.put_nowait({"type": "http.request", "body": bytes(size_bytes), "more_body": not is_last})
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def end(*uploads: SimpleNamespace) -> None:
+    for upload in uploads:
+        upload.answered.set()
+        await send(upload, 0, is_last=True)
+        await upload.task
+
+
+@pytest.mark.parametrize("kind", ["json", "bulk"])
+async def test_bodies_fit_to_the_byte(kind):
+    """The piece that goes beyond is refused, whoever's it is, and its request holds nothing any more."""
+    uploads = Uploads(**{f"{kind}_held_bytes_max": 10})
+    options = {"body_bytes_max": JSON_MAX + 1} if kind == "bulk" else {}
+    first, second, third = (uploads.begin(**options) for _ in range(3))
+    await send(first, 4)
+    await send(second, 6)
+    assert not first.task.done()
+    assert not second.task.done()
+    await send(third, 1)
+    with pytest.raises(UnavailableError) as caught:
+        await third.task
+    assert caught.value.details["retry_after_s"] == 1.0
+    await send(second, 1)
+    with pytest.raises(UnavailableError):
+        await second.task
+    await send(first, 6)
+    await end(first)
+
+
+async def test_a_body_is_held_until_its_request_is_answered():
+    """And not longer, also when its client goes away."""
+    uploads = Uploads(json_held_bytes_max=4)
+    first = uploads.begin()
+    await send(first, 4, is_last=True)
+    refused = uploads.begin()
+    await send(refused, 1, is_last=True)
+    with pytest.raises(UnavailableError):
+        await refused.task
+    first.answered.set()
+    await first.task
+    second = uploads.begin()
+    await send(second, 4)
+    second.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second.task
+    third = uploads.begin()
+    await send(third, 4)
+    await end(third)
+
+
+async def test_small_requests_do_not_wait_for_tables():
+    uploads = Uploads(json_held_bytes_max=4, bulk_held_bytes_max=4)
+    table, small = uploads.begin(body_bytes_max=JSON_MAX + 1), uploads.begin()
+    await send(table, 4)
+    await send(small, 4)
+    await end(table, small)
