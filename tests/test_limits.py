@@ -11,6 +11,7 @@ import pytest
 from pydantic import create_model
 
 from archetype import limits
+from archetype.api.bodies import Bodies
 from archetype.api.problems import STATUS_OF
 from archetype.api.streaming import EventStreams
 from archetype.core.archetype import Archetype, _archetype_of
@@ -271,6 +272,52 @@ async def test_so_many_commands_wait_to_be_written():
         await appender.append([one])
     assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
     waiting.cancel()
+
+
+async def test_so_many_bytes_wait_to_be_written():
+    """Whatever they are worth in commands; a batch counts by its bytes, all else as it lies in memory."""
+    name, most = "QUEUE_BYTES_MAX", limits.QUEUE_BYTES_MAX
+    appender = Appender(_Through())
+    appender._flushing = appender._flushers_max
+    small = command()._replace(batch=None)
+    waiting = [asyncio.create_task(appender.append([small]))]
+    await asyncio.sleep(0)
+    large = small._replace(batch=bytes(most - 2 * appender._queued_bytes))
+    waiting.append(asyncio.create_task(appender.append([large])))
+    await asyncio.sleep(0)
+    assert appender._queued_bytes == most
+    with pytest.raises(ArchetypeError) as caught:
+        await appender.append([small])
+    assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
+    for task in waiting:
+        task.cancel()
+
+
+@pytest.mark.parametrize("name", ["JSON_HELD_BYTES_MAX", "BULK_HELD_BYTES_MAX"])
+async def test_so_many_bytes_of_bodies_are_held(name):
+    """Of JSON and of tables, each apart."""
+    most = getattr(limits, name)
+    is_bulk = name.startswith("BULK")
+    message = {"type": "http.request", "body": bytes(most), "more_body": True}
+    received: list[int] = []
+
+    class Route:
+        def resolve_request_max_body_size(self):
+            return limits.BODY_BYTES_MAX + is_bulk
+
+    async def app(scope, receive, send):
+        received.append(len((await receive())["body"]))
+        message["body"] = b"x"
+        with pytest.raises(ArchetypeError) as caught:
+            await receive()
+        assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
+
+    async def receive():
+        return message
+
+    bodies = Bodies(app, json_bytes_max=limits.BODY_BYTES_MAX)
+    await bodies({"type": "http", "route_handler": Route()}, receive, None)
+    assert received == [most]
 
 
 async def test_so_many_runs_compute_and_wait():

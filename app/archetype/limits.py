@@ -130,7 +130,7 @@ QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What the commands that wait may take in memory, all together; one group that waits alone may take more."""
 
 JSON_HELD_BYTES_MAX = 32 * 1024 * 1024
-"""Two of the largest JSON bodies; what one is parsed into takes many times as much while its request lasts."""
+"""Two of the largest JSON bodies; what one is parsed into takes many times as much meanwhile."""
 
 BULK_HELD_BYTES_MAX = 256 * 1024 * 1024
 """One of the largest tables. Small requests do not wait for tables: the two are counted apart."""
