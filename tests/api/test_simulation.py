@@ -147,16 +147,6 @@ async def test_a_replay_that_differs_is_an_answer(http, world, define, restarted
     assert divergence["values"] == [{"entity_id": 1, "recorded": 1.0, "computed": 2.0}]
 
 
-async def test_a_replay_has_a_limit(lite, lite_world, problem, monkeypatch) -> None:
-    """413 that says to ask for parts, which are given."""
-    monkeypatch.setattr("archetype.api.routes.simulation.REPLAY_TICKS_MAX", 2)
-    await lite.post("/worlds/demo/run", json={"num_steps": 3})
-    refused = problem(await lite.get("/worlds/demo/replay"), 413, "limit_exceeded")
-    assert (refused["limit"], refused["actual"]) == (2, 3)
-    assert "from_tick" in refused["detail"]
-    assert (await lite.get("/worlds/demo/replay?from_tick=1")).json()["ticks_compared"] == 2
-
-
 async def test_a_replay_ends_with_the_server(lite, lite_world, sqlite_app, problem) -> None:
     """503, so that another server can be asked."""
     await lite.post("/worlds/demo/step")

@@ -354,6 +354,20 @@ def test_two_components_with_one_prefix_do_not_meet_in_an_entity():
     assert applied.rejections[0].code == "prefix_collision"
 
 
+def test_an_entity_gets_no_more_components_than_it_may_have(monkeypatch):
+    """One that it has already is given anew; one more rejects the command."""
+    monkeypatch.setattr("archetype.core.archetype.ENTITY_COMPONENTS_MAX", 2)
+    spawn = Spawn(1, 99, [{"type": "AppPos", "x": 1.0, "y": 0.0}, {"type": "AppVel", "d": 1}])
+    state = apply_changes(WorldState.empty(), [spawn]).state
+    again = apply_changes(state, [AddComponents(2, 99, [{"type": "AppVel", "d": 2}])])
+    assert again.rejections == ()
+    applied = apply_changes(state, [AddComponents(2, 99, [{"type": "AppTag"}])])
+    assert applied.state is state
+    (rejection,) = applied.rejections
+    assert rejection.code == "limit_exceeded"
+    assert "Entity 99" in rejection.reason
+
+
 def test_single_and_batch_changes_agree_on_large_states():
     n = 3000
     batch = check_spawn_batch(pa.table({"apppos__x": pa.array(range(n), pa.float64())}))

@@ -30,6 +30,14 @@ def test_the_owner_of_a_tick_is_the_first_world_forked_before_it(fork_ticks, tic
     assert Lineage(links).owner_of(tick) == owner_by_walking(links, tick)
 
 
+@given(forks, st.integers(0, 20))
+def test_the_depth_counts_the_owners_up_to_a_tick(fork_ticks, tick):
+    links = chain(fork_ticks)
+    owners = {owner_by_walking(links, each) for each in range(tick + 1)}
+    assert Lineage(links).depth_at(tick) == len(owners)
+    assert Lineage(links).depth_at(-1) == 0
+
+
 @given(forks)
 def test_segments_cover_every_tick_once(fork_ticks):
     segments = Lineage(chain(fork_ticks)).segments

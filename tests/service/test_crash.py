@@ -115,7 +115,7 @@ async def test_a_world_whose_code_is_not_loaded_can_be_read_and_says_what_to_loa
         world = await services.world_service.find("foggy")
         table = await services.query_service.frame(world, components=["Fog"], ticks=[0, 1])
         assert table["fog__depth"].to_pylist() == [2.0, 3.0]
-        (info,) = await services.simulation_service.processors(world)
+        (info,) = await services.program_service.processors(world)
         assert (info.name, info.module, info.is_loaded) == ("Thickening", "weather", False)
         with pytest.raises(CodeNotLoadedError, match="--module weather"):
             await services.simulation_service.run(world.world_id, RunRequest(steps=1))

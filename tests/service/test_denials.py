@@ -10,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import AuthenticationError, InvalidInputError, PermissionDeniedError, UnavailableError
+from archetype.limits import DENIALS_KEPT_MAX
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.service import denials as module
 from archetype.service import origins as origins_module
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
-from archetype.service.denials import BUFFER_ROWS_MAX, Denials
+from archetype.service.denials import Denials
 from archetype.service.gate import LOCAL, Principal
 from archetype.settings import Settings
 
@@ -94,10 +95,10 @@ async def test_denials_alike_are_one_row_for_a_minute(services, monkeypatch):
 
 async def test_a_flood_is_counted_and_no_more(services, monkeypatch):
     """What differs in more ways than a process keeps is counted in one row, and nothing grows."""
-    for number in range(BUFFER_ROWS_MAX + 50):
+    for number in range(DENIALS_KEPT_MAX + 50):
         services.denials.record("permission_denied", "not permitted", world=f"world-{number}")
-    rows = await denied(services, limit=2 * BUFFER_ROWS_MAX)
-    assert len(rows) == BUFFER_ROWS_MAX + 1
+    rows = await denied(services, limit=2 * DENIALS_KEPT_MAX)
+    assert len(rows) == DENIALS_KEPT_MAX + 1
     assert [(row.code, row.count) for row in rows if row.count > 1] == [("dropped", 50)]
 
 

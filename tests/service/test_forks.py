@@ -13,6 +13,7 @@ from archetype.errors import (
     InvalidInputError,
     LabelNotFoundError,
     LabelTakenError,
+    LimitExceededError,
     NameTakenError,
     PayloadError,
     TickNotFoundError,
@@ -287,13 +288,37 @@ async def test_forks_of_forks_two_hundred_deep_write_the_same_few_rows(services)
         assert await places(services, "fork-199", tick) == await places(services, "straight", tick)
 
 
+async def test_a_lineage_has_a_limit(services, monkeypatch):
+    """One world more is refused, and not made; what is forked earlier, or shares no tick, goes on."""
+    monkeypatch.setattr("archetype.service.forks.LINEAGE_WORLDS_MAX", 3)
+    worlds = services.world_service
+    world = await walking_world(services, ticks=2)
+    for name in ("second", "third"):
+        info = await worlds.fork_world(world, name)
+        await run(services, info.world_id, 1)
+        world = await worlds.find(name)
+    made = await count(services, "worlds"), await count(services, "events")
+    with pytest.raises(LimitExceededError, match="an earlier ancestor") as caught:
+        await worlds.fork_world(world, "fourth")
+    assert caught.value.details == {"limit": 3, "actual": 4}
+    assert made == (await count(services, "worlds"), await count(services, "events"))
+    assert (await worlds.fork_world(world, "earlier", tick=2)).fork_tick == 2
+    await worlds.fork_world(world, "without", tick=-1)
+    without = await worlds.find("without")
+    await run(services, without.world_id, 1)
+    without = await worlds.find("without")
+    assert (await worlds.fork_world(without, "anew")).fork_tick == 0
+    assert [each.world_id for each in (await worlds.lineage(without.world_id)).segments] == [without.world_id]
+    assert (await verify(services.database)).faults == ()
+
+
 async def test_settings_come_along(services):
     world = await walking_world(services, snapshots=7)
     info = await services.world_service.fork_world(world, "fork")
     assert (info.snapshots, info.seed) == (7, 1)
     assert [
         each.name
-        for each in await services.simulation_service.processors(await services.world_service.find("fork"))
+        for each in await services.program_service.processors(await services.world_service.find("fork"))
     ] == ["Walking"]
 
 

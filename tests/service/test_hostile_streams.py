@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from archetype.core.frames import BATCH_COLUMNS_MAX
 from archetype.errors import InvalidInputError, LimitExceededError
 from archetype.examples.movement import Position
-from archetype.service.admission import BULK_ROWS_MAX, CommandRequest, admit
+from archetype.limits import BATCH_COLUMNS_MAX, BULK_ROWS_MAX
+from archetype.service.admission import CommandRequest, admit
 
 DAMAGED = int(os.environ.get("ARCHETYPE_FUZZ_EXAMPLES", "0")) * 100 or 300
 HERE = Path(__file__).parent

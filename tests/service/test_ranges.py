@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from archetype.clock import utc_now
 from archetype.errors import InvalidInputError, LimitExceededError, TickNotFoundError
-from archetype.service.ranges import RANGE_TICKS_MAX, committed_range
+from archetype.limits import RANGE_TICKS_MAX
+from archetype.service.ranges import committed_range
 from archetype.store.worlds import WorldRow
 
 WORLD = WorldRow(

@@ -185,7 +185,7 @@ async def test_code_that_changed_is_not_run_until_the_log_says_so(services, monk
         await run(services, world_id, 1)
     world = await services.world_service.find(world_id)
     assert (world.head_version, world.open_tick) == (version, 2)
-    (info,) = await services.simulation_service.processors(world)
+    (info,) = await services.program_service.processors(world)
     assert (info.is_loaded, info.is_current) == (True, False)
     await services.command_service.submit(
         world_id, CommandRequest("replace_processor", {"processor": "Pulling"})
@@ -194,7 +194,7 @@ async def test_code_that_changed_is_not_run_until_the_log_says_so(services, monk
     entries = await services.command_service.history(world_id)
     (replaced,) = [each for each in entries if each.command.type == "replace_processor"]
     assert replaced.applied_tick == 2
-    (info,) = await services.simulation_service.processors(await services.world_service.find(world_id))
+    (info,) = await services.program_service.processors(await services.world_service.find(world_id))
     assert info.is_current
 
 
@@ -242,13 +242,13 @@ async def test_replacing_keeps_parameters_unless_they_are_given(services):
     await submit(world_id, CommandRequest("add_processor", add))
     await submit(world_id, CommandRequest("replace_processor", {"processor": "Shifting"}))
     world = await services.world_service.find(world_id)
-    (info,) = await services.simulation_service.processors(world)
+    (info,) = await services.program_service.processors(world)
     assert (info.parameters, info.priority) == ({"by": 2.0}, 3)
     await submit(
         world_id,
         CommandRequest("replace_processor", {"processor": "Shifting", "parameters": {"by": 5.0}}),
     )
-    (info,) = await services.simulation_service.processors(world)
+    (info,) = await services.program_service.processors(world)
     assert (info.parameters, info.priority) == ({"by": 5.0}, 3)
 
 

@@ -82,7 +82,7 @@ async def grain(services, world_id, tick=None):
 
 
 async def recorded(services, world_id):
-    return await services.simulation_service.resources(await services.world_service.find(world_id))
+    return await services.program_service.resources(await services.world_service.find(world_id))
 
 
 @pytest.fixture

@@ -345,7 +345,7 @@ async def test_another_container_goes_on_where_the_first_stopped(services, datab
         assert await xs(other, world_id) == {entity_id: 3.0, waiting: 6.0}
         await step(services, world_id)
         assert await xs(other, world_id) == {entity_id: 4.0, waiting: 7.0}
-        infos = await other.simulation_service.processors(await other.world_service.find(world_id))
+        infos = await other.program_service.processors(await other.world_service.find(world_id))
         assert [(info.name, info.parameters) for info in infos] == [("Stumbling", {"by": 1})]
 
 
@@ -418,11 +418,11 @@ async def test_a_step_is_a_run_of_one_tick_recorded_as_what_it_is(services):
 async def test_processors_that_wait_for_the_next_tick_are_listed(services):
     world_id = await a_world(services, "Stumbling")
     world = await services.world_service.find(world_id)
-    assert [info.name for info in await services.simulation_service.processors(world)] == ["Stumbling"]
+    assert [info.name for info in await services.program_service.processors(world)] == ["Stumbling"]
     await send(services, world_id, "remove_processor", {"processor": "Stumbling"}, tick=5)
-    assert len(await services.simulation_service.processors(world)) == 1
+    assert len(await services.program_service.processors(world)) == 1
     await send(services, world_id, "remove_processor", {"processor": "Stumbling"})
-    assert await services.simulation_service.processors(world) == []
+    assert await services.program_service.processors(world) == []
 
 
 async def test_a_listener_that_fails_after_the_last_tick_does_not_undo_the_run(services):

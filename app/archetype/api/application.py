@@ -42,11 +42,11 @@ from archetype.api.routes.worlds import WorldRoutes
 from archetype.api.streaming import EventStreams
 from archetype.api.submitting import Submitter
 from archetype.api.tracing import Tracing
+from archetype.limits import BODY_BYTES_MAX
 from archetype.service.container import ServiceContainer, load_modules
 
-__all__ = ["JSON_BYTES_MAX", "create_app"]
+__all__ = ["create_app"]
 
-JSON_BYTES_MAX = 16 * 1024 * 1024
 
 DESCRIPTION = (
     "Simulation worlds over an event log. A command is durable when it is answered and applied in its tick; "
@@ -130,7 +130,7 @@ def create_app(
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
         after_exception=[door.note_excess],
-        request_max_body_size=JSON_BYTES_MAX,
+        request_max_body_size=BODY_BYTES_MAX,
         state=State({"stopping": stopping, "streams": streams}),
         logging_config=None,
         openapi_config=OpenAPIConfig(
@@ -144,7 +144,7 @@ def create_app(
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
-    bodies = Bodies(app.asgi_handler, json_bytes_max=JSON_BYTES_MAX)
+    bodies = Bodies(app.asgi_handler, json_bytes_max=BODY_BYTES_MAX)
     app.asgi_handler = Observed(bodies, metrics, tracing)
     return app
 

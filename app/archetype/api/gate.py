@@ -15,6 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
 from archetype.errors import PermissionDeniedError, QuotaExceededError
+from archetype.limits import ADDRESS_CHARACTERS_MAX
 from archetype.log.permissions import Action
 from archetype.service.gate import Gate, Principal
 
@@ -26,7 +27,6 @@ OPEN: Final[Mapping[str, Any]] = {DECLARATION: "open"}
 ANYBODY_KNOWN: Final[Mapping[str, Any]] = {DECLARATION: ()}
 """The declaration of a route for whoever is authenticated, with any role or none."""
 
-_ADDRESS_CHARACTERS_MAX = 64
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -76,7 +76,7 @@ class Door:
         if declared == OPEN[DECLARATION]:
             return
         is_local = self._is_loopback and _comes_from_here(connection)
-        address = None if connection.client is None else connection.client.host[:_ADDRESS_CHARACTERS_MAX]
+        address = None if connection.client is None else connection.client.host[:ADDRESS_CHARACTERS_MAX]
         principal = await self._gate.authenticate(_key_of(connection), is_local=is_local, address=address)
         connection.scope["state"]["principal"] = principal
         if declared is None:

@@ -13,11 +13,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from archetype.api.metrics import Metrics
 from archetype.api.tracing import Tracing
 from archetype.clock import monotonic_s, new_id
+from archetype.limits import REQUEST_ID_CHARACTERS_MAX
 
 __all__ = ["Observed"]
 
 UNMATCHED = "(none)"
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % REQUEST_ID_CHARACTERS_MAX)
 
 
 class Observed:

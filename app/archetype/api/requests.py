@@ -10,7 +10,13 @@ from uuid import UUID, uuid5
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from archetype.errors import FieldFault, InvalidInputError
-from archetype.log.payloads import MAX_ENTITY_ID
+from archetype.limits import (
+    ENTITY_ID_MAX,
+    IDEMPOTENCY_KEY_CHARACTERS_MAX,
+    LISTED_VALUES_MAX,
+    PAGE_ENTRIES_MAX,
+    POSITION_MAX,
+)
 from archetype.service.container import ServiceContainer
 from archetype.service.ranges import committed_range
 from archetype.service.references import Reference
@@ -41,7 +47,7 @@ __all__ = [
 KEY_NAMESPACE = UUID("6f0c7b62-5b1e-5a53-9a0e-2c2f0d8f4a11")
 """Fixed for ever: with another one, a retry after an upgrade would be accepted twice."""
 
-Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many at most.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_ENTRIES_MAX, description="How many at most.")]
 WorldReference = Annotated[
     str,
     PathParameter(
@@ -63,7 +69,7 @@ ToTick = Annotated[
     int | None, QueryParameter(ge=0, description="The tick behind a range; by default the next one to run.")
 ]
 Before = Annotated[
-    int | None, QueryParameter(ge=1, le=2**63 - 1, description="Only entries below this log position.")
+    int | None, QueryParameter(ge=1, le=POSITION_MAX, description="Only entries below this log position.")
 ]
 DueTick = Annotated[int, QueryParameter(description="The earliest tick to be applied in.")]
 Priority = Annotated[int, QueryParameter(description="Within a tick, lower is applied first.")]
@@ -73,7 +79,7 @@ IdempotencyKey = Annotated[
     HeaderParameter(
         name="Idempotency-Key",
         min_length=1,
-        max_length=256,
+        max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX,
         description="A retry with the same key is accepted once. A UUID is the command's id itself.",
     ),
 ]
@@ -183,7 +189,7 @@ async def past_of(services: ServiceContainer, world: str, to_tick: int | None) -
 
 def names(text: str, path: str) -> list[str]:
     """Split a list of names, `A,B`; an empty one is refused."""
-    found = [name.strip() for name in text.split(",")]
+    found = _listed(text, path)
     if not all(found):
         msg = "must be names separated by commas, such as Position,Velocity"
         raise InvalidInputError(f"{path} {msg}", faults=[FieldFault(path, msg)])
@@ -192,10 +198,18 @@ def names(text: str, path: str) -> list[str]:
 
 def entity_ids(text: str) -> list[int]:
     """Split a list of entity ids, `1,2`."""
-    found = [each.strip() for each in text.split(",")]
+    found = _listed(text, "entity_ids")
     if not all(each.isascii() and each.isdigit() and len(each) <= 16 for each in found) or any(
-        not 1 <= int(each) <= MAX_ENTITY_ID for each in found
+        not 1 <= int(each) <= ENTITY_ID_MAX for each in found
     ):
-        msg = f"must be entity ids from 1 to {MAX_ENTITY_ID} separated by commas, such as 1,2"
+        msg = f"must be entity ids from 1 to {ENTITY_ID_MAX} separated by commas, such as 1,2"
         raise InvalidInputError(f"entity_ids {msg}", faults=[FieldFault("entity_ids", msg)])
     return [int(each) for each in found]
+
+
+def _listed(text: str, path: str) -> list[str]:
+    found = [each.strip() for each in text.split(",")]
+    if len(found) > LISTED_VALUES_MAX:
+        msg = f"must be at most {LISTED_VALUES_MAX} values separated by commas, not {len(found)}"
+        raise InvalidInputError(f"{path} {msg}", faults=[FieldFault(path, msg)])
+    return found

@@ -12,11 +12,11 @@ from litestar import Response
 from archetype.api.sending import PATIENCE_S, Reader, WatchedStream
 from archetype.clock import monotonic_s
 from archetype.errors import ArchetypeError, AuthenticationError, OverloadedError, PermissionDeniedError
+from archetype.limits import STREAMS_MAX
 
 __all__ = [
     "EVENT_STREAM",
     "HEARTBEAT_S",
-    "STREAMS_MAX",
     "EventStreams",
     "Source",
     "closed_block",
@@ -28,7 +28,6 @@ EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
 """Less than what proxies take for a connection that is dead; clients give up after three."""
 
-STREAMS_MAX = 256
 _RETRY_AFTER_S = 5.0
 
 Sleep = Callable[[float], Awaitable[None]]

@@ -10,6 +10,7 @@ import typer
 
 from archetype.cli.database import DatabaseOption, chosen_database, on_services
 from archetype.cli.session import Session, with_session
+from archetype.limits import PAGE_ENTRIES_MAX
 
 if TYPE_CHECKING:
     from archetype.service.container import ServiceContainer
@@ -41,7 +42,9 @@ def list_audit(
     outcome: Annotated[
         Outcome, typer.Option("--outcome", help="Denials, or what administrators have done.")
     ] = Outcome.DENIED,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, the newest.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=PAGE_ENTRIES_MAX, help="How many, the newest.")
+    ] = 100,
     database_url: DatabaseOption = None,
 ) -> None:
     """List the newest denials or administrative acts, the newest last; commands are in `archetype log`."""

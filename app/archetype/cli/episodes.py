@@ -13,6 +13,7 @@ from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
 from archetype.cli.simulate import DebugOption, InputOption, shown_progress
 from archetype.cli.values import assignments, snapshot_policy
+from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX
 
 if TYPE_CHECKING:
     from archetype.client import ArchetypeClient
@@ -99,7 +100,7 @@ def rollout(
     session: Session,
     world: ReferenceArgument,
     *,
-    episodes: Annotated[int, typer.Option("--episodes", "-e", min=1, max=1000, help="How many forks.")],
+    episodes: Annotated[int, typer.Option("--episodes", "-e", min=1, max=FORKS_MAX, help="How many forks.")],
     max_steps: StepsOption,
     terminal: TerminalOption = None,
     until: UntilOption = None,
@@ -108,7 +109,9 @@ def rollout(
         int | None,
         typer.Option("--seed", min=0, help="What their seeds derive from; by default the world's."),
     ] = None,
-    parallel: Annotated[int, typer.Option("--parallel", "-p", min=1, max=64, help="How many at once.")] = 4,
+    parallel: Annotated[
+        int, typer.Option("--parallel", "-p", min=1, max=EPISODES_AT_ONCE_MAX, help="How many at once.")
+    ] = 4,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the forks behind.")] = False,
     include_pending: Annotated[
         bool, typer.Option("--include-pending", help="Take along the commands that wait in the world.")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-__all__ = ["newest"]
+from archetype.limits import PAGE_ENTRIES_MAX
 
-_PAGE_MAX = 1000
+__all__ = ["newest"]
 
 
 def newest(read: Callable[..., Sequence[Any]], limit: int) -> Iterable[Any]:
@@ -19,7 +19,7 @@ def newest(read: Callable[..., Sequence[Any]], limit: int) -> Iterable[Any]:
     pages: list[Sequence[Any]] = []
     before: int | None = None
     while limit > 0:
-        page = read(limit=min(limit, _PAGE_MAX), before=before)
+        page = read(limit=min(limit, PAGE_ENTRIES_MAX), before=before)
         if not page:
             break
         pages.append(page)

@@ -9,6 +9,7 @@ import typer
 from archetype.cli.arguments import WorldArgument
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
+from archetype.limits import PAGE_ENTRIES_MAX
 
 __all__ = ["app"]
 
@@ -24,7 +25,9 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 def list_runs(
     session: Session,
     world: WorldArgument,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=PAGE_ENTRIES_MAX, help="How many at most.")
+    ] = 100,
     before: Annotated[
         str | None, typer.Option("--before", metavar="RUN", help="Only runs older than this one.")
     ] = None,

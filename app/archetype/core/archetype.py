@@ -14,7 +14,8 @@ import pyarrow as pa
 from archetype.core.arrow_types import parse_type, type_name
 from archetype.core.component import Component
 from archetype.core.registry import type_path
-from archetype.errors import ComponentError
+from archetype.errors import ComponentError, LimitExceededError
+from archetype.limits import ENTITY_COMPONENTS_MAX
 
 BASE_COLUMNS = ("world_id", "run_id", "entity_id", "tick", "is_active")
 ENTITY_ID = pa.field("entity_id", pa.int64(), nullable=False)
@@ -47,7 +48,7 @@ class Archetype:
     def of(cls, types: Iterable[type[Component]]) -> Archetype:
         """Give the archetype of some component classes; order and repetition do not matter.
 
-        Raises ComponentError if two classes share a prefix.
+        Raises ComponentError if two classes share a prefix, LimitExceededError on too many of them.
         """
         return _archetype_of(frozenset(types))
 
@@ -86,7 +87,7 @@ class Archetype:
     def with_components(self, other: Archetype) -> Archetype:
         """Give this archetype with the other's components added, or put in place of its own.
 
-        Raises ComponentError if two components share a prefix.
+        Raises ComponentError if two components share a prefix, LimitExceededError on too many of them.
         """
         merged = {name: self.component_fields(name) for name in self.components}
         merged |= {name: other.component_fields(name) for name in other.components}
@@ -114,6 +115,16 @@ class Archetype:
         return fields
 
 
+def check_component_count(count: int) -> None:
+    """Raise LimitExceededError on more components than an entity may have."""
+    if count > ENTITY_COMPONENTS_MAX:
+        msg = (
+            f"An entity would have {count} components, {ENTITY_COMPONENTS_MAX} are allowed; remove some, "
+            "or spread them over several entities."
+        )
+        raise LimitExceededError(msg, limit=ENTITY_COMPONENTS_MAX, actual=count)
+
+
 @functools.lru_cache(maxsize=4096)
 def _archetype_of(types: frozenset[type[Component]]) -> Archetype:
     by_prefix: dict[str, type[Component]] = {}
@@ -129,6 +140,7 @@ def _archetype_of(types: frozenset[type[Component]]) -> Archetype:
 
 def _merge(fields: dict[str, list[pa.Field]]) -> Archetype:
     names = tuple(sorted(fields))
+    check_component_count(len(names))
     prefixes = {name.lower(): name for name in names}
     if len(prefixes) < len(names):
         clash = next(name for name in names if prefixes[name.lower()] != name)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from archetype.errors import ComponentError, InvalidInputError
+from archetype.limits import TYPE_DEPTH_MAX
 
 SIMPLE_TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
@@ -51,7 +52,6 @@ _SCALARS: dict[Any, pa.DataType] = {
     uuid.UUID: pa.string(),
 }
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NESTING_MAX = 32
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def arrow_type(annotation: Any, where: str = "value") -> tuple[pa.DataType, bool
 def _arrow_type(  # noqa: C901 (one branch per kind)
     annotation: Any, where: str, depth: int
 ) -> tuple[pa.DataType, bool]:
-    if depth > _NESTING_MAX:
+    if depth > TYPE_DEPTH_MAX:
         raise ComponentError(f"{where} nests too deeply; a component cannot contain itself.")
     annotation, vector = strip_annotated(annotation)
     inner = optional_inner(annotation)
@@ -239,7 +239,7 @@ class _TypeParser:
         return found.group()
 
     def type(self, depth: int) -> pa.DataType:
-        if depth > _NESTING_MAX:
+        if depth > TYPE_DEPTH_MAX:
             raise self.error()
         if self.take("fixed_size_list<"):
             item = self.child("item", depth)

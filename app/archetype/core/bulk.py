@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from archetype.core.archetype import ENTITY_ID, Archetype
+from archetype.core.archetype import ENTITY_ID, Archetype, check_component_count
 from archetype.core.arrow_types import type_name
 from archetype.core.column_checks import cast_column, constraint_faults
 from archetype.core.component import Component
@@ -95,7 +95,8 @@ class _Claim:
 def check_spawn_batch(table: pa.Table) -> pa.Table:
     """Check a table of new entities, one per row, and give it in the normal form.
 
-    Missing columns take their field's default. Raises InvalidInputError with a fault per bad column.
+    Missing columns take their field's default. Raises InvalidInputError with a fault per bad column, and
+    LimitExceededError on more components than an entity may have, whichever rows have them.
     """
     faults: list[FieldFault] = []
     claims = _claims(table, faults)
@@ -126,6 +127,7 @@ def check_spawn_batch(table: pa.Table) -> pa.Table:
             FieldFault(table.column_names[0], "is false in every row, so no entity has a component")
         )
     _refuse(faults)
+    check_component_count(len(schemas))
     return _normal_form(columns, schemas)
 
 

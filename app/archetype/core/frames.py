@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from archetype.core.kernels import pc
 from archetype.errors import FieldFault, InvalidInputError, LimitExceededError
+from archetype.limits import BATCH_COLUMNS_MAX
 
 BATCH_ROWS_MAX = 16_777_216
-BATCH_COLUMNS_MAX = 1_000
-"""Far more than loaded components have; each column that does not fit is a fault in the answer."""
 _RECORD_BATCH, _DICTIONARY_BATCH = 3, 2
 
 

@@ -17,6 +17,7 @@ from archetype.core.combine import Combine, Operation, combines, fits
 from archetype.core.instances import Make, copier_of, maker_of
 from archetype.core.values import Codec, Convert, codec_of, holds_enums
 from archetype.errors import ComponentError, FieldFault, InvalidInputError
+from archetype.limits import COMPONENT_FIELDS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,11 @@ class Layout:
 def layout_of(cls: type[BaseModel]) -> Layout:
     """Work out the layout of a component class; raises ComponentError on a field no column can hold."""
     type_name, prefix = cls.__name__, f"{cls.__name__.lower()}__"
+    if len(cls.model_fields) > COMPONENT_FIELDS_MAX:
+        raise ComponentError(
+            f"{type_name} has {len(cls.model_fields)} fields, {COMPONENT_FIELDS_MAX} are allowed; put some "
+            "into a component of their own, or into one list or struct."
+        )
     keeps_enums = holds_enums(cls)
     fields: list[FieldLayout] = []
     for name, info in cls.model_fields.items():

@@ -24,7 +24,7 @@ from archetype.core.changes import (
 from archetype.core.columns import gather, merge_rows, overwrite_columns
 from archetype.core.component import Component
 from archetype.core.state import ArchetypeTable, Int64s, WorldState
-from archetype.errors import CodeNotLoadedError, ComponentError
+from archetype.errors import CodeNotLoadedError, ComponentError, LimitExceededError
 
 _Refusal = tuple[str, str]
 
@@ -122,6 +122,8 @@ class Overlay:
                 target = entity.archetype.with_components(added)
             except ComponentError as exc:
                 return "prefix_collision", f"Entity {change.entity_id}: {exc.message}"
+            except LimitExceededError as exc:
+                return exc.code, f"Entity {change.entity_id}: {exc.message}"
             self._archetypes[key] = target
         entity.archetype = target
         entity.written.update(values)

@@ -8,10 +8,10 @@ from json.encoder import encode_basestring as _quote
 from typing import Any
 
 from archetype.errors import InvalidInputError
+from archetype.limits import JSON_DEPTH_MAX
 
 __all__ = ["canonical_json"]
 
-_MAX_DEPTH = 64
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 
 
@@ -46,8 +46,8 @@ def _spell(value: Any, depth: int) -> str:
         return _integer(value)
     if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"
-    if depth >= _MAX_DEPTH:
-        msg = f"the value is nested deeper than {_MAX_DEPTH} levels; flatten it"
+    if depth >= JSON_DEPTH_MAX:
+        msg = f"the value is nested deeper than {JSON_DEPTH_MAX} levels; flatten it"
         raise InvalidInputError(msg)
     if kind is dict or isinstance(value, Mapping):
         return _object(value, depth + 1)

@@ -55,6 +55,10 @@ class Lineage:
         self.segments: tuple[Segment, ...] = tuple(reversed(segments))
         self._starts = [segment.from_tick for segment in self.segments]
 
+    def depth_at(self, tick: int) -> int:
+        """Return how many worlds this lineage has up to a tick; before tick 0 none."""
+        return bisect_right(self._starts, tick)
+
     def owner_of(self, tick: int) -> UUID:
         """Return the world that owns this tick; ticks before 0 belong to the oldest world."""
         return self.segments[max(bisect_right(self._starts, tick) - 1, 0)].world_id

@@ -22,10 +22,23 @@ from pydantic_core import PydanticCustomError
 
 from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.core.scheduling.settings import SchedulerSettings
+from archetype.limits import (
+    CHANNEL_CHARACTERS_MAX,
+    CODE_NAME_CHARACTERS_MAX,
+    ENTITY_ID_MAX,
+    EPISODES_AT_ONCE_MAX,
+    FORKS_MAX,
+    NAME_CHARACTERS_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    REASON_CHARACTERS_MAX,
+    RUN_TICKS_MAX,
+    SEED_MAX,
+    SNAPSHOT_TICKS_MAX,
+    TICK_MAX,
+)
 
 __all__ = [
-    "EPISODES_MAX",
-    "MAX_ENTITY_ID",
     "AddComponent",
     "AddLabel",
     "AddProcessor",
@@ -58,28 +71,18 @@ __all__ = [
     "spelled_settings",
 ]
 
-MAX_ENTITY_ID = 2**53 - 1
-"""Entity ids stay exact in every JSON reader, ECMAScript's included."""
-
-MAX_STEPS = 1_000_000
-
-EPISODES_MAX = 1_000
-"""Episodes of one rollout: their forks are made in one transaction."""
-
-PARALLEL_MAX = 64
-
-EntityId = Annotated[int, Field(ge=1, le=MAX_ENTITY_ID, strict=True)]
-Tick = Annotated[int, Field(ge=-1, le=2**53 - 1, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
+Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=SEED_MAX, strict=True)]
 _WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
-_WORLD_NAME_CHARACTERS_MAX = 128
-WorldName = Annotated[str, Field(max_length=_WORLD_NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
+WorldName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
 """A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
 _LABEL_NAME = r"[^\W\d][\w.\-]*"
-_LABEL_NAME_CHARACTERS_MAX = 128
-LabelName = Annotated[str, Field(max_length=_LABEL_NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
+LabelName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
 """A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
-Reason = Annotated[str, Field(max_length=1000)]
+CodeName = Annotated[str, Field(min_length=1, max_length=CODE_NAME_CHARACTERS_MAX)]
+Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX)]
+Reason = Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)]
 
 
 def _one_fault(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
@@ -87,12 +90,13 @@ def _one_fault(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
     try:
         return inner(value)
     except ValidationError:
-        msg = "must be a number of ticks from 1 to 1000000, or 'needed'"
-        raise PydanticCustomError("snapshots", msg) from None
+        msg = "must be a number of ticks from 1 to {most}, or 'needed'"
+        raise PydanticCustomError("snapshots", msg, {"most": SNAPSHOT_TICKS_MAX}) from None
 
 
 Snapshots = Annotated[
-    Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | Literal["needed"], WrapValidator(_one_fault)
+    Annotated[int, Field(ge=1, le=SNAPSHOT_TICKS_MAX, strict=True)] | Literal["needed"],
+    WrapValidator(_one_fault),
 ]
 """When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
 ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
@@ -100,12 +104,12 @@ ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position
 
 def is_world_name(text: str) -> bool:
     """Tell whether a world may have this name."""
-    return len(text) <= _WORLD_NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
+    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
 
 
 def is_label_name(text: str) -> bool:
     """Tell whether a tick may be labelled so."""
-    return len(text) <= _LABEL_NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
+    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
 
 
 class Payload(BaseModel):
@@ -142,25 +146,21 @@ class RemoveComponent(Payload):
     """Take these components, by type name, from the entity."""
 
     entity_id: EntityId
-    component_types: Annotated[list[str], Field(min_length=1)]
+    component_types: Annotated[list[CodeName], Field(min_length=1)]
 
 
 class AddProcessor(Payload):
     """Let a loaded processor run in this world from the command's tick on."""
 
-    processor: Annotated[
-        str, Field(min_length=1, validation_alias=AliasChoices("processor", "processor_type"))
-    ]
+    processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
     parameters: dict[str, Any] = {}
-    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] | None = None
 
 
 class RemoveProcessor(Payload):
     """Stop every processor of that name from the command's tick on."""
 
-    processor: Annotated[
-        str, Field(min_length=1, validation_alias=AliasChoices("processor", "processor_type"))
-    ]
+    processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
 
 
 class ReplaceProcessor(Payload):
@@ -169,11 +169,9 @@ class ReplaceProcessor(Payload):
     Parameters and priority stay as they are recorded unless they are given.
     """
 
-    processor: Annotated[
-        str, Field(min_length=1, validation_alias=AliasChoices("processor", "processor_type"))
-    ]
+    processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
     parameters: dict[str, Any] | None = None
-    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] | None = None
 
 
 class AddResource(Payload):
@@ -182,14 +180,14 @@ class AddResource(Payload):
     The class is named by `Name` or `module.Name`; defaults are filled in at acceptance.
     """
 
-    resource: Annotated[str, Field(min_length=1)]
+    resource: CodeName
     value: Any = {}
 
 
 class RemoveResource(Payload):
     """Take the recorded resources of that name away from the command's tick on."""
 
-    resource: Annotated[str, Field(min_length=1)]
+    resource: CodeName
 
 
 class Message(Payload):
@@ -201,7 +199,7 @@ class Message(Payload):
 
     sender_id: EntityId | None = None
     receiver_id: EntityId | None = None
-    channel: str | None = None
+    channel: Channel | None = None
     content: Any
 
 
@@ -286,7 +284,7 @@ class AddLabel(Payload):
     """Name a committed tick."""
 
     name: LabelName
-    tick: Annotated[int, Field(ge=0, le=2**53 - 1, strict=True)]
+    tick: Annotated[int, Field(ge=0, le=TICK_MAX, strict=True)]
 
 
 class RemoveLabel(Payload):
@@ -306,7 +304,7 @@ class Step(Payload):
 class Run(Step):
     """Run ticks one after the other."""
 
-    num_steps: Annotated[int, Field(ge=0, le=MAX_STEPS, strict=True)] = 1
+    num_steps: Annotated[int, Field(ge=0, le=RUN_TICKS_MAX, strict=True)] = 1
 
 
 class RunEpisode(Step):
@@ -315,8 +313,8 @@ class RunEpisode(Step):
     Both are asked after each tick, and before the first: an episode that begins where it is over takes none.
     """
 
-    max_steps: Annotated[int, Field(ge=1, le=MAX_STEPS, strict=True)]
-    terminal: Annotated[str, Field(min_length=1)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=RUN_TICKS_MAX, strict=True)]
+    terminal: CodeName | None = None
     condition: Condition | None = None
     returns: Return | None = None
 
@@ -333,11 +331,11 @@ class RunRollout(RunEpisode):
     forks are removed when their episodes are over, unless they are to be kept.
     """
 
-    episodes: Annotated[int, Field(ge=1, le=EPISODES_MAX, strict=True)]
+    episodes: Annotated[int, Field(ge=1, le=FORKS_MAX, strict=True)]
     tick: Tick | None = None
     seed: Seed | None = None
     seeds: list[Seed] | None = None
-    parallel: Annotated[int, Field(ge=1, le=PARALLEL_MAX, strict=True)] = 4
+    parallel: Annotated[int, Field(ge=1, le=EPISODES_AT_ONCE_MAX, strict=True)] = 4
     keep: bool = False
     snapshots: Snapshots = "needed"
     include_pending: bool = False

@@ -177,7 +177,7 @@ class WorldHandle:
         self, services: ServiceContainer, row: WorldRow, live: LiveWorld
     ) -> dict[str, ResourceRecord]:
         """Bring what others recorded into this process's resources; return what is recorded."""
-        recorded = by_path(await services.simulation_service.resources(row))
+        recorded = by_path(await services.program_service.resources(row))
         held = by_path(map(ResourceRecord.of, live.resources.models()))
         return take_over(live.resources, merged(held, live.known_resources, recorded).target)
 
@@ -194,7 +194,7 @@ class WorldHandle:
             row = await self._row(services)
             if expected_version is not None and row.head_version != expected_version:
                 return expected_version
-            recorded = by_path(await services.simulation_service.resources(row))
+            recorded = by_path(await services.program_service.resources(row))
             held = by_path(map(ResourceRecord.of, live.resources.models()))
             found = merged(held, live.known_resources, recorded)
             try:
@@ -228,7 +228,7 @@ class WorldHandle:
         """
         for processor in self._processors:
             services.simulation_service.pool.bind(row.world_id, processor)
-        while requests := adoptions(self._processors, await services.simulation_service.program(row)):
+        while requests := adoptions(self._processors, await services.program_service.program(row)):
             await self._require(services, *(parse_type_name(request.type) for request in requests))
             try:
                 await services.command_service.submit_batch(

@@ -180,7 +180,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         request = replace(request, tick=at, actor_id=self._actor_id)
         forks = await services.world_service.fork(row, request)
         first = await services.world_service.find(forks[0].world_id)
-        recorded = by_path(await services.simulation_service.resources(first))
+        recorded = by_path(await services.program_service.resources(first))
         held = by_path(map(ResourceRecord.of, self.resources.models()))
         # What this script has changed and not recorded yet is of now, so it goes along only from here on.
         resources = held if at == row.committed_tick else recorded

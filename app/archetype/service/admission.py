@@ -20,6 +20,15 @@ from archetype.errors import (
     LimitExceededError,
     PayloadError,
 )
+from archetype.limits import (
+    BATCH_COMMANDS_MAX,
+    BULK_BYTES_MAX,
+    BULK_ROWS_MAX,
+    PAYLOAD_CHARACTERS_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    TICK_MAX,
+)
 from archetype.log import payloads
 from archetype.log.canonical import canonical_json
 from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
@@ -28,14 +37,7 @@ from archetype.service.program import ProcessorCode, ProcessorRecord, Replacemen
 from archetype.service.resource_records import ResourceRecord
 from archetype.store.append import NewCommand
 
-__all__ = ["BATCH_COMMANDS_MAX", "CommandRequest", "admit", "admit_all"]
-
-TICK_MAX = 2**53 - 1
-PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
-PAYLOAD_CHARACTERS_MAX = 1_048_576
-BATCH_COMMANDS_MAX = 10_000
-BULK_ROWS_MAX = 2_000_000
-BULK_BYTES_MAX = 256 * 1024 * 1024
+__all__ = ["CommandRequest", "admit", "admit_all"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,12 @@ from uuid import UUID
 
 from archetype.clock import monotonic_s
 from archetype.errors import OverloadedError
+from archetype.limits import QUEUE_COMMANDS_MAX
 from archetype.service.observing import FlushSeen, Observer
 from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
 from archetype.store.database import Database
 
 __all__ = ["Appender"]
-
-QUEUE_COMMANDS_MAX = 20_000
-"""Commands that may wait; at 15,000 a second this is about what a caller waits for with patience."""
 
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What the commands that wait may take in memory, all together; one group that waits alone may take more."""

@@ -89,6 +89,7 @@ class ServiceContainer:
         rollouts = RolloutRunner(
             self.database, self.world_service, self.state_service, self.simulation_service
         )
+        self.program_service = self.simulation_service.programs
         self.run_service = RunService(self.database, self.simulation_service, rollouts)
         self.episode_service = EpisodeService(
             self.database, self.world_service, self.simulation_service, self.run_service

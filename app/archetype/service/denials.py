@@ -13,19 +13,17 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import new_id, utc_now
 from archetype.errors import ArchetypeError
+from archetype.limits import DENIALS_KEPT_MAX, NAME_CHARACTERS_MAX
 from archetype.store import denials as store
 from archetype.store.database import Database
 from archetype.store.denials import DenialRow
 
-__all__ = ["BUFFER_ROWS_MAX", "FLUSH_S", "Denials"]
+__all__ = ["FLUSH_S", "Denials"]
 
 FLUSH_S = 1.0
 """How long a denial waits for others before all are written together; a crash loses as much."""
-BUFFER_ROWS_MAX = 1_000
-"""Rows that a process keeps at once, less than a megabyte; what does not fit is only counted."""
 _TOGETHER = timedelta(seconds=60)
 _BLOCKS = 100
-_WORLD_CHARACTERS_MAX = 128
 
 
 class _Same(NamedTuple):
@@ -130,7 +128,7 @@ class Denials:
         if counted is not None and at - counted.first_at < _TOGETHER:
             counted.count += 1
             counted.last_at = max(counted.last_at, at)
-        elif max(len(self._open), len(self._unwritten)) < BUFFER_ROWS_MAX:
+        elif max(len(self._open), len(self._unwritten)) < DENIALS_KEPT_MAX:
             counted = self._open[same] = _Counted(new_id(), same, at, at)
         else:
             self._drop(at)
@@ -160,5 +158,5 @@ def _spelled(world: str | UUID | None) -> str | None:
     """Spell the name that a caller gave, as far as any database can hold it."""
     if world is None or isinstance(world, UUID):
         return None if world is None else str(world)
-    cut = world[:_WORLD_CHARACTERS_MAX]
+    cut = world[:NAME_CHARACTERS_MAX]
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in cut)

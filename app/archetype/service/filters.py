@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.limits import TICK_MAX
 from archetype.log.command import CommandStatus, CommandType
-from archetype.store.given import TICK_MAX
 from archetype.store.history import HistoryFilter
 
 __all__ = ["history_filter"]

@@ -9,19 +9,17 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from archetype.clock import new_id
-from archetype.errors import FieldFault, InvalidInputError
+from archetype.errors import FieldFault, InvalidInputError, LimitExceededError
+from archetype.limits import FORKS_MAX, LINEAGE_WORLDS_MAX
 from archetype.log.canonical import canonical_json
 from archetype.log.command import QUEUED_TYPES, CommandType
-from archetype.log.payloads import EPISODES_MAX, Snapshots, changed_settings
+from archetype.log.payloads import Snapshots, changed_settings
 from archetype.service.direct import direct_command
 from archetype.store.log import Waiting
 from archetype.store.ticks import TickRow
 from archetype.store.worlds import NewWorld, WorldRow
 
-__all__ = ["FORKS_MAX", "ForkPoint", "ForkRequest", "fork_ids", "fork_names", "new_forks"]
-
-FORKS_MAX = EPISODES_MAX
-"""Forks that one call makes: all are written in one transaction, which holds everyone else's up."""
+__all__ = ["ForkPoint", "ForkRequest", "check_depth", "fork_ids", "fork_names", "new_forks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,16 @@ class ForkPoint:
     tick: int
     owner_id: UUID
     row: TickRow | None
+
+
+def check_depth(parent: WorldRow, world_count: int) -> None:
+    """Refuse a fork whose lineage would have too many worlds; `LimitExceededError` says what to do."""
+    if world_count > LINEAGE_WORLDS_MAX:
+        msg = (
+            f"a fork of {parent.name!r} at that tick would be number {world_count} of its lineage, "
+            f"{LINEAGE_WORLDS_MAX} are allowed: name a tick of an earlier ancestor, or go on in the parent"
+        )
+        raise LimitExceededError(msg, limit=LINEAGE_WORLDS_MAX, actual=world_count)
 
 
 def fork_ids(request: ForkRequest) -> list[UUID]:

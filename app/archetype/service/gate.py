@@ -14,6 +14,7 @@ from uuid import UUID
 
 from archetype.clock import monotonic_s, utc_now
 from archetype.errors import ArchetypeError, AuthenticationError, PermissionDeniedError, UnavailableError
+from archetype.limits import KEYS_KEPT_MAX
 from archetype.log.command import CommandType
 from archetype.log.payloads import is_world_name
 from archetype.log.permissions import Access, Action, Role, is_permitted
@@ -30,7 +31,6 @@ __all__ = ["CACHE_S", "KEY_PREFIX", "LOCAL", "Gate", "Principal", "digest_of", "
 KEY_PREFIX = "arct"
 CACHE_S = 2.0
 """How long a key is believed without a look at the database: its revocation holds everywhere within it."""
-_KEYS_MAX = 1_024
 _TOUCH_S = 60.0
 _NO_DIGEST = bytes(32)
 _ANYWHERE: frozenset[Action] = frozenset({Access.READ_CATALOG, Access.READ_METRICS})
@@ -249,7 +249,7 @@ class Gate:
         # Only keys that are there are kept, or guesses would push them out.
         found = keep[key_id] = _Known(key, now_s, key.last_used_at)
         keep.move_to_end(key_id)
-        while len(keep) > _KEYS_MAX:
+        while len(keep) > KEYS_KEPT_MAX:
             keep.popitem(last=False)
         return found
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import new_id, new_key_id, new_secret, utc_now
 from archetype.errors import FieldFault, InvalidInputError, StateConflictError
+from archetype.limits import KEY_GRACE_S_MAX, KEY_LIFE_S_MAX, NAME_CHARACTERS_MAX
 from archetype.log.permissions import Role
 from archetype.service.gate import LOCAL, Gate, Principal, digest_of, spelled_key
 from archetype.service.worlds import WorldService
@@ -19,11 +20,9 @@ from archetype.store import identities as store
 from archetype.store.database import Database
 from archetype.store.identities import ActorRow, KeyRow
 
-__all__ = ["GRACE_S_MAX", "LIFE_S_MAX", "Actor", "IdentityService", "IssuedKey", "Key"]
+__all__ = ["Actor", "IdentityService", "IssuedKey", "Key"]
 
-LIFE_S_MAX = 10 * 366 * 86_400
-GRACE_S_MAX = 30 * 86_400
-_NAME = re.compile(r"[^\W_][\w.\-]{0,127}")
+_NAME = re.compile(r"[^\W_][\w.\-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,9 @@ class IdentityService:
         `InvalidInputError` for a name or role that is none, `WorldNotFoundError`, `NameTakenError`.
         """
         given = world_roles or {}
-        if not _NAME.fullmatch(name):
-            msg = "must be at most 128 letters, digits, `_`, `.` and `-`, the first a letter or digit"
+        if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name):
+            most = f"at most {NAME_CHARACTERS_MAX} letters, digits, `_`, `.` and `-`"
+            msg = f"must be {most}, the first a letter or digit"
             raise InvalidInputError(f"name {msg}", faults=[FieldFault("name", msg)])
         if not roles and not given:
             msg = f"must name at least one of {', '.join(Role)}, for all worlds or for one"
@@ -144,7 +144,7 @@ class IdentityService:
             scope = frozenset([(await self._worlds.find(world)).world_id for world in worlds])
         expires_at = None
         if expires_in_s is not None:
-            _check_seconds("expires_in_s", expires_in_s, 1, LIFE_S_MAX)
+            _check_seconds("expires_in_s", expires_in_s, 1, KEY_LIFE_S_MAX)
             expires_at = utc_now() + timedelta(seconds=expires_in_s)
         acting = by.acting(reason)
         return await self._issue(
@@ -174,7 +174,7 @@ class IdentityService:
         Both or neither happen. The old one is revoked, or holds for `grace_s` seconds more. Raises
         `IdentityNotFoundError`, and `StateConflictError` for a key that does not hold any more.
         """
-        _check_seconds("grace_s", grace_s, 0, GRACE_S_MAX)
+        _check_seconds("grace_s", grace_s, 0, KEY_GRACE_S_MAX)
         old = await self._database.read(lambda connection: store.required_key(connection, key_id))
         expires_at = None
         if old.expires_at is not None:

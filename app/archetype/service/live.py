@@ -12,15 +12,14 @@ from typing import Any, Self
 from uuid import UUID
 
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.limits import POSITION_MAX
 from archetype.log.command import CommandType
 from archetype.log.facts import FactType
 from archetype.service.watch import Bell, Watch
 from archetype.store.database import Database
 from archetype.store.feed import EVERY_EVENT, EventFilter, EventRow, Place, page_after, place_at
 
-__all__ = ["POSITION_MAX", "Event", "EventKind", "Feed", "LiveService", "event_filter"]
-
-POSITION_MAX = 2**63 - 1
+__all__ = ["Event", "EventKind", "Feed", "LiveService", "event_filter"]
 
 
 class EventKind(StrEnum):

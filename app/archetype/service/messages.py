@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.limits import ENTITY_ID_MAX
 from archetype.log.command import CommandStatus, CommandType
-from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.service.commands import CommandService, HistoryEntry
 from archetype.service.filters import history_filter
 from archetype.store.history import HistoryFilter
@@ -50,8 +50,8 @@ def message_filter(
     None does not restrict. Raises `InvalidInputError` on an entity id or a tick that cannot be one.
     """
     for name, entity_id in (("receiver", receiver_id), ("sender", sender_id)):
-        if entity_id is not None and not 1 <= entity_id <= MAX_ENTITY_ID:
-            msg = f"must be an entity id from 1 to {MAX_ENTITY_ID}, not {entity_id}"
+        if entity_id is not None and not 1 <= entity_id <= ENTITY_ID_MAX:
+            msg = f"must be an entity id from 1 to {ENTITY_ID_MAX}, not {entity_id}"
             raise InvalidInputError(f"{name} {msg}", faults=[FieldFault(name, msg)])
     wanted = history_filter([CommandType.MESSAGE.value], from_tick=from_tick, to_tick=to_tick)
     return replace(wanted, receiver_id=receiver_id, sender_id=sender_id, channel=channel)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from archetype.clock import monotonic_s, new_id
 from archetype.errors import UnavailableError
+from archetype.limits import ORIGINS_KEPT_MAX
 from archetype.store import denials as store
 from archetype.store.database import Database
 from archetype.store.denials import Origin
@@ -18,7 +19,6 @@ __all__ = ["NOTED_S", "Origins"]
 
 NOTED_S = 60.0
 """How often an origin that is still in use is written; the view believes it for twice as long."""
-_KNOWN_MAX = 1_024
 
 
 class _Noted(NamedTuple):
@@ -56,5 +56,5 @@ class Origins:
         await self._database.write(lambda connection: store.note_origin(connection, origin_id, origin))
         self._known[origin] = _Noted(origin_id, now_s)
         self._known.move_to_end(origin)
-        while len(self._known) > _KNOWN_MAX:
+        while len(self._known) > ORIGINS_KEPT_MAX:
             self._known.popitem(last=False)

@@ -94,7 +94,7 @@ class PlanService:
         `CodeChangedError` where the recorded code is not here.
         """
         live = self._worlds.live(world.world_id)
-        code = self._simulation.pool.load(world.world_id, await self._simulation.program(world))
+        code = self._simulation.pool.load(world.world_id, await self._simulation.programs.program(world))
         state = await self._states.state(world, world.committed_tick)
         context = TickContext(
             world_id=world.world_id,

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.clock import utc_now
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.limits import QUOTA_MAX
 from archetype.log.costs import Quota
 from archetype.service.gate import LOCAL, Principal
 from archetype.store import usage as store
@@ -19,9 +20,8 @@ from archetype.store.acts import ActType, record_act
 from archetype.store.database import Database
 from archetype.store.identities import ActorRow, find_actor, list_actors
 
-__all__ = ["QUOTA_FIELDS", "QUOTA_MAX", "ActorQuota", "QuotaService"]
+__all__ = ["QUOTA_FIELDS", "ActorQuota", "QuotaService"]
 
-QUOTA_MAX = 2**53 - 1
 QUOTA_FIELDS = ("commands_per_tick", "tokens_per_day")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from archetype.errors import FieldFault, InvalidInputError, LimitExceededError, TickNotFoundError
+from archetype.limits import RANGE_TICKS_MAX
 from archetype.store.worlds import WorldRow
 
-__all__ = ["RANGE_TICKS_MAX", "committed_range"]
-
-RANGE_TICKS_MAX = 10_000
-"""Ticks that one answer covers."""
+__all__ = ["committed_range"]
 
 
 def committed_range(

@@ -138,7 +138,7 @@ class RolloutRunner:
 
     async def _require_code(self, base: WorldRow, tick: int) -> None:
         """Refuse what cannot run here before anything is made for it."""
-        program = await self._simulation.program_after(base, tick)
+        program = await self._simulation.programs.program_after(base, tick)
         self._simulation.pool.load(base.world_id, program.scheduled(scheduler_settings(base.config)))
 
     async def run(

@@ -20,6 +20,7 @@ from archetype.errors import (
     WorldArchivedError,
     WorldBusyError,
 )
+from archetype.limits import RUNS_AT_ONCE_MAX, RUNS_WAITING_MAX
 from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
@@ -38,12 +39,6 @@ from archetype.store.worlds import WorldRow
 __all__ = ["RunService"]
 
 logger = logging.getLogger(__name__)
-
-RUNS_AT_ONCE_MAX = 8
-"""Runs that compute at once in one process; its cores are fewer, but some processors only wait."""
-
-RUNS_WAITING_MAX = 1_000
-"""Runs that one process keeps in its memory until it is their turn."""
 
 TAKE_UP_INTERVAL_S = 2.0
 FOLLOW_INTERVAL_S = 0.25

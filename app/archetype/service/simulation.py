@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.engine import Connection
-
 from archetype.clock import monotonic_s, new_id, process_identity, utc_now
 from archetype.core.context import TickContext, Timers
 from archetype.core.episodes import Judged
@@ -28,7 +26,6 @@ from archetype.errors import (
     WorldArchivedError,
     WorldBusyError,
 )
-from archetype.log.command import CommandType
 from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.budget import MemoryBudget
@@ -38,9 +35,9 @@ from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.processors import LoadedCode, ProcessorPool
-from archetype.service.program import ProcessorInfo, Program
+from archetype.service.program import Program
+from archetype.service.programs import ADDING_TYPES, REPLACING_TYPES, ProgramService
 from archetype.service.projection import Projection, Snapshot, take_snapshot
-from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.states import OnTick, StateService
@@ -52,23 +49,12 @@ from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
-from archetype.store.snapshots import program_document
-from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
 
 LEASE_TTL_S = 10.0
 """How long a dead owner on another machine keeps a world from the others."""
-
-_CHANGING = (
-    CommandType.ADD_PROCESSOR.value,
-    CommandType.REMOVE_PROCESSOR.value,
-    CommandType.REMOVE_RESOURCE.value,
-)
-_REPLACING = (CommandType.REPLACE_PROCESSOR.value,)
-_ADDING = (CommandType.ADD_RESOURCE.value,)
-_RESOURCES = (CommandType.ADD_RESOURCE.value, CommandType.REMOVE_RESOURCE.value)
 
 
 class SimulationService:
@@ -98,6 +84,7 @@ class SimulationService:
         self._running: set[UUID] = set()
         self.pool = ProcessorPool(budget, is_running=worlds.is_running)
         self.page_counts = PageCounts()
+        self.programs = ProgramService(database, worlds)
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -390,13 +377,13 @@ class SimulationService:
         """
         inputs = await self._read_inputs(projection, sealed)
         if sealed.was_sealed:
-            late = await self._late(projection.world_id, sealed.tick, _ADDING)
+            late = await self._late(projection.world_id, sealed.tick, ADDING_TYPES)
             inputs = replace(inputs, program=read_inputs(late, inputs.program).program)
         program = inputs.program.scheduled(scheduler_settings(world.config))
         try:
             return replace(inputs, program=program), self.pool.load(world.world_id, program)
         except CodeChangedError:
-            late = await self._late(projection.world_id, sealed.tick, _REPLACING)
+            late = await self._late(projection.world_id, sealed.tick, REPLACING_TYPES)
             program = read_inputs(late, program).program
             return replace(inputs, program=program), self.pool.load(world.world_id, program)
 
@@ -416,7 +403,7 @@ class SimulationService:
             pass  # what waits for the next tick may replace or remove it
         world = await self._worlds.peek(live.world_id)
         if world is not None:
-            self.pool.load(live.world_id, await self.program(world))
+            self.pool.load(live.world_id, await self.programs.program(world))
 
     async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
         if not sealed.has_commands:
@@ -475,47 +462,6 @@ class SimulationService:
             commands_rejected=totals.rejected_count,
             final_tick=totals.next_tick,
         )
-
-    async def processors(self, world: WorldRow) -> list[ProcessorInfo]:
-        """List the processors that will run in the next tick, in the order in which they run."""
-        return (await self.program(world)).infos()
-
-    async def program(self, world: WorldRow) -> Program:
-        """Return the program of the next tick: the recorded one with what waits for that tick applied.
-
-        A replacement or a resource that waits behind a sealed tick holds for that tick already.
-        """
-        program, rows = await self._recorded(world, (*_CHANGING, *_REPLACING, *_ADDING))
-        waiting = [
-            row
-            for row in rows
-            if row.event.tick <= (world.tick if row.event.type in _CHANGING else world.open_tick)
-        ]
-        return read_inputs(waiting, program).program.scheduled(scheduler_settings(world.config))
-
-    async def resources(self, world: WorldRow) -> tuple[ResourceRecord, ...]:
-        """Return the recorded resources, with what waits for the next tick and for the open one applied."""
-        program, rows = await self._recorded(world, _RESOURCES)
-        return read_inputs(
-            [row for row in rows if row.event.tick <= world.open_tick], program
-        ).program.resources
-
-    async def program_after(self, world: WorldRow, tick: int) -> Program:
-        """Return the program that a committed tick ran with; -1 is before the first."""
-        owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
-
-        def fetch(connection: Connection) -> Program:
-            row = tick_row(connection, owner_id, tick)
-            document = program_document(connection, row.code_hash) if row is not None else None
-            return Program() if document is None else Program.from_document(document)
-
-        return await self._database.read(fetch)
-
-    async def _recorded(self, world: WorldRow, types: Sequence[str]) -> tuple[Program, list[LogRow]]:
-        """Return the program of the last committed tick, and the commands of these types that wait."""
-        program = await self.program_after(world, world.committed_tick)
-        rows = await self._database.read(lambda connection: pending(connection, world.world_id, types))
-        return program, rows
 
 
 def _taken_over(world: WorldRow) -> WorldBusyError:

@@ -32,7 +32,7 @@ from archetype.log.lineage import Lineage
 from archetype.log.payloads import Snapshots, is_world_name, spelled_settings
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
-from archetype.service.forks import ForkPoint, ForkRequest, fork_ids, fork_names, new_forks
+from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, fork_names, new_forks
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.projection import Projection
 from archetype.service.references import Reference
@@ -196,8 +196,9 @@ class WorldService:
 
         It writes one world and one log row each, whatever the parent's size, age or depth, and with
         `include_pending` one for each command that waits. A retry with the same command id answers as the
-        first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`, and
-        `VersionConflictError` when the parent is not at the expected version.
+        first time. Raises `TickNotFoundError` for a tick that is not committed, `NameTakenError`,
+        `LimitExceededError` where the lineage is too long, and `VersionConflictError` when the parent is not
+        at the expected version.
         """
         earlier = await self.earlier_forks(request)
         if earlier is not None:
@@ -206,7 +207,9 @@ class WorldService:
         tick = request.tick if request.tick == -1 else self.committed(parent, request.tick)
         owner_id = parent.world_id
         if tick >= 0:
-            owner_id = (await self.lineage(parent.world_id)).owner_of(tick)
+            lineage = await self.lineage(parent.world_id)
+            check_depth(parent, lineage.depth_at(tick) + 1)
+            owner_id = lineage.owner_of(tick)
 
         expected = None
         if request.expected_version is not None:

@@ -14,9 +14,10 @@ from sqlalchemy.engine import Connection
 from archetype.log.lineage import Segment
 from archetype.store.schema import Id
 
-__all__ = ["TICK_MAX", "given_rows", "owned_ticks"]
+__all__ = ["OPEN_END", "given_rows", "owned_ticks"]
 
-TICK_MAX = 2**63 - 1
+OPEN_END = 2**63 - 1
+"""Beyond every tick and version that there can be: where a range has no end."""
 """Where an open segment ends: beyond every tick."""
 
 GivenType = type[Id] | type[sa.BigInteger]
@@ -48,10 +49,10 @@ def given_rows(
 
 
 def owned_ticks(connection: Connection, segments: Sequence[Segment]) -> sa.FromClause:
-    """Return segments as a table of world_id, from_tick and to_tick; an open end is `TICK_MAX`."""
+    """Return segments as a table of world_id, from_tick and to_tick; an open end is `OPEN_END`."""
     columns: dict[str, GivenType] = {"world_id": Id, "from_tick": sa.BigInteger, "to_tick": sa.BigInteger}
     rows = [
-        (each.world_id, each.from_tick, TICK_MAX if each.to_tick is None else each.to_tick)
+        (each.world_id, each.from_tick, OPEN_END if each.to_tick is None else each.to_tick)
         for each in segments
     ]
     return given_rows(connection, columns, rows, name="owned")

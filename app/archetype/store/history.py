@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from archetype.log.command import QUEUED_TYPES, CommandStatus, CommandType
 from archetype.log.facts import FactType
 from archetype.log.lineage import Lineage, Stretch
-from archetype.store.given import TICK_MAX, owned_ticks
+from archetype.store.given import OPEN_END, owned_ticks
 from archetype.store.log import LogRow, log_row
 from archetype.store.schema import events, ticks, worlds
 
@@ -93,7 +93,7 @@ def _newest(
         sa.select(events.c.position)
         .where(
             events.c.world_id == owned.c.world_id,
-            events.c.version <= sa.func.coalesce(sealed, TICK_MAX),
+            events.c.version <= sa.func.coalesce(sealed, OPEN_END),
             events.c.kind == "command",
             events.c.tick >= owned.c.from_tick,
             events.c.tick < owned.c.to_tick,

@@ -275,12 +275,12 @@ def _recorded_at(command: NewCommand) -> sa.ScalarSelect[datetime]:
 
 
 def lineage(connection: Connection, world_id: UUID) -> Lineage:
-    """Walk a world's forks up to its root; the result never changes, so callers keep it."""
+    """Walk a world's forks up to the root of its past; the result never changes, so callers keep it."""
     start = sa.select(worlds.c.world_id, worlds.c.parent_id, worlds.c.fork_tick, sa.literal(0).label("depth"))
     chain = start.where(worlds.c.world_id == world_id).cte("chain", recursive=True)
     chain = chain.union_all(
         sa.select(worlds.c.world_id, worlds.c.parent_id, worlds.c.fork_tick, chain.c.depth + 1).where(
-            worlds.c.world_id == chain.c.parent_id
+            worlds.c.world_id == chain.c.parent_id, chain.c.fork_tick >= 0
         )
     )
     rows = connection.execute(sa.select(chain.c.world_id, chain.c.fork_tick).order_by(chain.c.depth))

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from archetype.core.config import WorldConfig
 from archetype.errors import InvalidInputError, LabelNotFoundError, TickNotFoundError, WorldNotFoundError
+from archetype.limits import FAULTS_MAX
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import HashedEvent, commit_hash, event_digest
 from archetype.service.admission import CommandRequest
 from archetype.service.runs import RunRequest
-from archetype.service.verification.faults import FAULTS_MAX, FaultKind
+from archetype.service.verification.faults import FaultKind
 from archetype.service.verification.verify import verify
 from archetype.store.database import Database
 

@@ -15,6 +15,7 @@ from archetype.api.paging import next_page
 from archetype.api.problems import problems
 from archetype.api.requests import Limit
 from archetype.api.schemas.audit import ActResponse, DenialResponse
+from archetype.limits import POSITION_MAX
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 
@@ -24,7 +25,7 @@ BeforeDenial = Annotated[
     UUID | None, QueryParameter(description="Only denials older than the one of this id.")
 ]
 BeforeAct = Annotated[
-    int | None, QueryParameter(ge=1, le=2**63 - 1, description="Only acts below this number.")
+    int | None, QueryParameter(ge=1, le=POSITION_MAX, description="Only acts below this number.")
 ]
 
 

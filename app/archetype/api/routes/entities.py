@@ -24,15 +24,15 @@ from archetype.api.schemas.entities import (
     SpawnBody,
 )
 from archetype.api.submitting import Submitter
+from archetype.limits import BULK_BYTES_MAX, ENTITY_ID_MAX
 from archetype.log.command import CommandType
-from archetype.log.payloads import MAX_ENTITY_ID
 from archetype.log.permissions import Access
-from archetype.service.admission import BULK_BYTES_MAX, CommandRequest
+from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 
 __all__ = ["EntityRoutes"]
 
-EntityId = Annotated[int, PathParameter(ge=1, le=MAX_ENTITY_ID)]
+EntityId = Annotated[int, PathParameter(ge=1, le=ENTITY_ID_MAX)]
 TypeNames = Annotated[str, QueryParameter(min_length=1, description="Component types: `Position,Velocity`.")]
 _REFUSALS = problems(404, 409, 412, 413, 422, 429)
 _BULK_REFUSALS = problems(404, 409, 412, 413, 415, 422, 429)

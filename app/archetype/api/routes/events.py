@@ -17,9 +17,10 @@ from archetype.api.schemas.events import EventResponse
 from archetype.api.sources import FeedSource
 from archetype.api.streaming import EVENT_STREAM, EventStreams
 from archetype.errors import FieldFault, InvalidInputError
+from archetype.limits import POSITION_MAX
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
-from archetype.service.live import POSITION_MAX, event_filter
+from archetype.service.live import event_filter
 from archetype.store.feed import EventFilter
 
 __all__ = ["EventRoutes"]

@@ -24,6 +24,7 @@ from archetype.api.schemas.identities import (
     RotateBody,
     RotateRequest,
 )
+from archetype.limits import REASON_CHARACTERS_MAX
 from archetype.log.permissions import Access, permitted_actions
 from archetype.service.container import ServiceContainer
 from archetype.service.identities import IssuedKey
@@ -31,7 +32,9 @@ from archetype.service.identities import IssuedKey
 __all__ = ["IdentityRoutes"]
 
 ActorName = Annotated[str, PathParameter(description="The actor's name.")]
-Why = Annotated[str | None, QueryParameter(max_length=1000, description="Why; it is kept with the act.")]
+Why = Annotated[
+    str | None, QueryParameter(max_length=REASON_CHARACTERS_MAX, description="Why; it is kept with the act.")
+]
 KeyId = Annotated[str, PathParameter(description="The key's public id: the middle of `arct_<id>_<secret>`.")]
 OfActor = Annotated[str | None, QueryParameter(description="Only the keys of this actor, by its name.")]
 _NO_STORE = {"Cache-Control": "no-store"}

@@ -52,7 +52,7 @@ class ResourceRoutes(Controller):
     ) -> list[ResourceResponse]:
         """List the recorded resources by module and name, those that wait for the next tick among them."""
         found = await services.world_service.find(world)
-        records = await services.simulation_service.resources(found)
+        records = await services.program_service.resources(found)
         return [ResourceResponse(**asdict(record.info())) for record in records]
 
     @delete(

@@ -30,6 +30,7 @@ from archetype.api.schemas.simulation import (
 from archetype.api.schemas.simulation import RunRequest as RunIn
 from archetype.api.submitting import Submitter
 from archetype.errors import LimitExceededError, UnavailableError
+from archetype.limits import REPLAY_TICKS_MAX
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
@@ -37,9 +38,6 @@ from archetype.service.ranges import committed_range
 from archetype.service.runs import RunRequest, RunResult
 
 __all__ = ["SimulationRoutes"]
-
-REPLAY_TICKS_MAX = 1_000
-"""Ticks that one request computes again: a longer replay is asked for in parts."""
 
 _REFUSALS = problems(404, 409, 412, 413, 422, 429)
 
@@ -116,7 +114,7 @@ class SimulationRoutes(Controller):
     ) -> list[ProcessorResponse]:
         """List the processors of the next tick, in the order in which they run."""
         found = await services.world_service.find(world)
-        infos = await services.simulation_service.processors(found)
+        infos = await services.program_service.processors(found)
         return [ProcessorResponse.of(info) for info in infos]
 
     @get(

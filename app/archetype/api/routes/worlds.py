@@ -19,6 +19,7 @@ from archetype.api.submitting import Submitter
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import NotFoundError, WorldArchivedError
+from archetype.limits import REASON_CHARACTERS_MAX
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
@@ -29,7 +30,9 @@ from archetype.service.worlds import WorldInfo
 __all__ = ["WorldRoutes"]
 
 After = Annotated[UUID | None, QueryParameter(description="Continue behind the world of this id.")]
-Reason = Annotated[str | None, QueryParameter(max_length=1000, description="Kept in the log.")]
+Reason = Annotated[
+    str | None, QueryParameter(max_length=REASON_CHARACTERS_MAX, description="Kept in the log.")
+]
 
 
 class WorldRoutes(Controller):

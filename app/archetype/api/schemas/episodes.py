@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.episodes import Condition, EpisodeRules, Return
+from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX, RUN_TICKS_MAX
 from archetype.log.command import CommandType, check_payload
-from archetype.log.payloads import EPISODES_MAX, MAX_STEPS, PARALLEL_MAX, RunRollout, Seed, Snapshots
+from archetype.log.payloads import RunRollout, Seed, Snapshots
 
 __all__ = ["EpisodeBody", "EpisodeResponse", "RolloutBody", "RolloutResponse"]
 
@@ -18,7 +19,7 @@ __all__ = ["EpisodeBody", "EpisodeResponse", "RolloutBody", "RolloutResponse"]
 class EpisodeRequest(Body):
     """Ticks until the world says that they are enough."""
 
-    max_steps: int = Field(ge=1, le=MAX_STEPS, description="How many ticks at most.")
+    max_steps: int = Field(ge=1, le=RUN_TICKS_MAX, description="How many ticks at most.")
     terminal: str | None = Field(
         default=None, description="A component: the episode is over as soon as an active entity has it."
     )
@@ -36,7 +37,7 @@ class EpisodeRequest(Body):
 class RolloutCreate(EpisodeRequest):
     """An episode in each of many forks of one state."""
 
-    episodes: int = Field(ge=1, le=EPISODES_MAX, description="How many forks, with an episode in each.")
+    episodes: int = Field(ge=1, le=FORKS_MAX, description="How many forks, with an episode in each.")
     tick: int | None = Field(
         default=None, ge=-1, description="The tick to fork; by default the path's, or the last committed one."
     )
@@ -44,7 +45,9 @@ class RolloutCreate(EpisodeRequest):
         default=None, description="The seeds of the episodes are derived from it; by default the world's."
     )
     seeds: list[Seed] | None = Field(default=None, description="A seed for each episode, in their order.")
-    parallel: int = Field(default=4, ge=1, le=PARALLEL_MAX, description="How many episodes at once at most.")
+    parallel: int = Field(
+        default=4, ge=1, le=EPISODES_AT_ONCE_MAX, description="How many episodes at once at most."
+    )
     keep: bool = Field(default=False, description="Whether the forks stay when their episodes are over.")
     snapshots: Snapshots = Field(
         default="needed",

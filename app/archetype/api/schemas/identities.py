@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.limits import KEY_GRACE_S_MAX, KEY_LIFE_S_MAX
 from archetype.log.payloads import Reason
-from archetype.service.identities import GRACE_S_MAX, LIFE_S_MAX
 
 __all__ = [
     "ActorBody",
@@ -68,7 +68,7 @@ class KeyCreate(Body):
         default=None, description="Names or ids of the only worlds that it is good for; by default all."
     )
     expires_in_s: int | None = Field(
-        default=None, ge=1, le=LIFE_S_MAX, description="Seconds until it does not hold any more."
+        default=None, ge=1, le=KEY_LIFE_S_MAX, description="Seconds until it does not hold any more."
     )
     reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
 
@@ -80,7 +80,7 @@ class RotateRequest(Body):
     """How a key is replaced."""
 
     grace_s: int = Field(
-        default=0, ge=0, le=GRACE_S_MAX, description="Seconds that the old one holds on; by default none."
+        default=0, ge=0, le=KEY_GRACE_S_MAX, description="Seconds that the old one holds on; by default none."
     )
     reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.limits import QUOTA_MAX
 from archetype.log.payloads import Reason
-from archetype.service.quotas import QUOTA_MAX
 
 __all__ = ["QuotaBody", "QuotaResponse"]
 

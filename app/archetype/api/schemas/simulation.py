@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.api.schemas.scheduling import DeclaredProcessor, declared_fields
-from archetype.log.payloads import MAX_STEPS, Reason
+from archetype.limits import RUN_TICKS_MAX
+from archetype.log.payloads import Reason
 from archetype.service.program import ProcessorInfo
 
 __all__ = [
@@ -40,7 +41,7 @@ class StepRequest(Body):
 class RunRequest(StepRequest):
     """Ticks one after the other."""
 
-    num_steps: int = Field(default=1, ge=0, le=MAX_STEPS, description="How many ticks to run.")
+    num_steps: int = Field(default=1, ge=0, le=RUN_TICKS_MAX, description="How many ticks to run.")
 
 
 StepBody = Annotated[StepRequest | None, json_body({"inputs": {"wind": 0.5}})]

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.scheduling.settings import SchedulerSettings
+from archetype.limits import FORKS_MAX
 from archetype.log.payloads import Seed, Snapshots, WorldName
-from archetype.service.forks import FORKS_MAX
 from archetype.service.worlds import WorldInfo
 
 __all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldResponse"]

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from archetype.limits import POLICY_ATTEMPTS_MAX, POLICY_CONCURRENT_MAX, POLICY_S_MAX
+
 __all__ = ["RetryPolicy", "SchedulerConfig"]
 
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=POLICY_S_MAX, allow_inf_nan=False)]
 
 
 class RetryPolicy(BaseModel):
@@ -22,12 +24,12 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
+    max_attempts: Annotated[int, Field(ge=1, le=POLICY_ATTEMPTS_MAX, strict=True)] = 1
     backoff: Literal["none", "linear", "exponential"] = "none"
     base_delay: Seconds = 0.1
     max_delay: Seconds | None = None
     jitter: Seconds = 0.0
-    timeout: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    timeout: Annotated[float, Field(gt=0, le=POLICY_S_MAX, allow_inf_nan=False)] | None = None
     on_exhausted: Literal["fail", "skip"] = "fail"
 
     @property
@@ -45,6 +47,6 @@ class SchedulerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_concurrent: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1, le=POLICY_CONCURRENT_MAX, strict=True)] | None = None
     retry_policy: RetryPolicy = RetryPolicy()
     conflicts: Literal["resolve", "warn", "error"] = "resolve"

@@ -34,6 +34,7 @@ from archetype.core.scheduling.builders import (
 )
 from archetype.core.scheduling.dependencies import DependencyGroupBuilder
 from archetype.core.scheduling.policy import SchedulerConfig
+from archetype.limits import CODE_NAME_CHARACTERS_MAX
 
 __all__ = [
     "BUILT_IN_BUILDERS",
@@ -116,7 +117,7 @@ class BuilderSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=500)]
+    name: Annotated[str, Field(min_length=1, max_length=CODE_NAME_CHARACTERS_MAX)]
     parameters: dict[str, Annotated[Any, WrapValidator(_recorded_parameter)]] = {}
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 

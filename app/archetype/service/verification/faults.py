@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from archetype.limits import FAULTS_MAX
 from archetype.store.audit import Stored
 
-__all__ = ["FAULTS_MAX", "CheckedCommit", "Fault", "FaultKind", "Findings", "VerifyReport", "place"]
+__all__ = ["CheckedCommit", "Fault", "FaultKind", "Findings", "VerifyReport", "place"]
 
-FAULTS_MAX = 1_000
 """Faults that a report lists; the ones behind them are only counted."""
 
 

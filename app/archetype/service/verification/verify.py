@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from archetype.errors import CorruptionError, InvalidInputError
+from archetype.limits import FAULTS_MAX
 from archetype.service.verification.acts import check_acts
 from archetype.service.verification.blobs import Blobs
 from archetype.service.verification.faults import (
-    FAULTS_MAX,
     CheckedCommit,
     FaultKind,
     Findings,
