@@ -17,6 +17,8 @@ async def events_of(client, path, **headers):
     found = []
     for block in answer.text.replace("\r\n", "\n").strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        if "event" not in fields:
+            continue  # only the place where the stream begins
         found.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
     return found
 

@@ -28,7 +28,9 @@ class RunFeed:
         self.is_over = False
 
     async def read(self) -> RunInfo | None:
-        """Return the run if it has come further or ended."""
+        """Return the run if it has come further or ended; nothing behind its end."""
+        if self.is_over:
+            return None
         info, self._changed = await self._look()
         self.is_over = info.has_ended or self._is_stopping()
         if not self.is_over and info.ticks_completed <= self.after:
