@@ -186,7 +186,8 @@ class SimulationService:
             raise UnavailableError(
                 msg, run_id=str(run.run_id), ticks_completed=run.completed, retry_after_s=1
             )
-        final_tick = run.world.committed_tick + 1
+        # Without a tick of its own it stands where it was accepted, also for a retry.
+        final_tick = run.world.committed_tick + 1 if run.completed else run.from_tick
         return RunResult(run.run_id, live.world_id, run.completed, run.applied, run.rejected, final_tick)
 
     @contextmanager

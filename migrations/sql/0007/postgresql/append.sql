@@ -13,7 +13,6 @@ AS $$
 DECLARE
     share record;
     at integer := 0;
-    is_over boolean := false;
     spent jsonb := '{}';
     pending jsonb := '{}';
     spent_in_tick bigint;
@@ -58,28 +57,25 @@ BEGIN
         ORDER BY f.grp
     LOOP
         IF share.grp + 1 <> at THEN
+            IF codes[at] IS NULL THEN spent := spent || pending; END IF;
             at := share.grp + 1;
-            spent := spent || pending;
             pending := '{}';
-            is_over := false;
         END IF;
-        CONTINUE WHEN is_over;
+        CONTINUE WHEN codes[at] = 1;
         spent_in_tick := share.tick_used + coalesce((spent ->> share.place)::bigint, 0);
         spent_in_day := share.day_used + coalesce((spent ->> share.actor_id::text)::bigint, 0);
         IF spent_in_tick + share.commands > share.per_tick THEN
-            is_over := true;
             codes[at] := 1;
             used[at] := spent_in_tick;
             allowed[at] := share.per_tick;
-        ELSIF spent_in_day + share.tokens > share.per_day THEN
-            is_over := true;
+        ELSIF codes[at] IS NULL AND spent_in_day + share.tokens > share.per_day THEN
             codes[at] := 2;
             used[at] := spent_in_day;
             allowed[at] := share.per_day;
         END IF;
-        pending := CASE WHEN is_over THEN '{}' ELSE pending || jsonb_build_object(
+        pending := pending || jsonb_build_object(
             share.place, spent_in_tick - share.tick_used + share.commands,
-            share.actor_id::text, spent_in_day - share.day_used + share.tokens) END;
+            share.actor_id::text, spent_in_day - share.day_used + share.tokens);
     END LOOP;
 END $$;
 
