@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from fuzzing import CHECKS, OPERATIONS, FuzzedSystem, steered
+from fuzzing import OPERATIONS, FuzzedSystem, checks_of, steered
 from hypothesis import HealthCheck, Phase, given, settings
 
 EXAMPLES = int(os.environ.get("ARCHETYPE_FUZZ_EXAMPLES", "0"))
@@ -45,7 +45,7 @@ def test_an_operation_keeps_to_its_document(system, label) -> None:
     def send(case) -> None:
         before = system.log_end()
         answer = system.send(case, "admin")
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks_of(answer))
         if answer.is_error:
             assert system.log_end() == before, answer.text
 
@@ -62,7 +62,7 @@ def test_without_a_key_an_operation_is_401_and_changes_nothing(system, label) ->
     def send(case) -> None:
         answer = system.send(case, "nobody")
         assert answer.status_code == 401 or answer.json()["code"] in NO_ROUTE, answer.text
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks_of(answer))
 
     before = system.stored()
     send()
@@ -78,7 +78,7 @@ def test_a_viewer_changes_nothing(system, label) -> None:
     def send(case) -> None:
         answer = system.send(case, "viewer")
         assert answer.json()["code"] in refusals, answer.text
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks_of(answer))
 
     # Whose run it is, only its row says: until that is found, the body has been looked at.
     refusals = {"permission_denied", *NO_ROUTE} | (BEFORE_A_RUN if "/runs/" in label else set())
