@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archetype.cli.database import DatabaseOption, chosen_database, on_services
+from archetype.cli.database import DatabaseOption, on_services_or_server
 from archetype.cli.session import Session, with_session
 from archetype.limits import PAGE_ENTRIES_MAX
 
@@ -48,15 +48,14 @@ def list_audit(
     database_url: DatabaseOption = None,
 ) -> None:
     """List the newest denials or administrative acts, the newest last; commands are in `archetype log`."""
-    chosen = chosen_database(database_url, session.url)
-    found: list[Any]
-    if chosen is not None:
-        found = on_services(chosen, None, lambda services: _rows(services, outcome, limit), loads=False)
-    elif outcome is Outcome.DENIED:
-        found = list(session.client.denials(limit=limit))
-    else:
-        found = list(session.client.acts(limit=limit))
-    session.output.rows(found, shown=_DENIAL_COLUMNS if outcome is Outcome.DENIED else _ACT_COLUMNS)
+    is_denied = outcome is Outcome.DENIED
+    found = on_services_or_server(
+        session,
+        database_url,
+        lambda services: _rows(services, outcome, limit),
+        lambda: list(session.client.denials(limit=limit) if is_denied else session.client.acts(limit=limit)),
+    )
+    session.output.rows(found, shown=_DENIAL_COLUMNS if is_denied else _ACT_COLUMNS)
 
 
 async def _rows(services: ServiceContainer, outcome: Outcome, limit: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +13,7 @@ from archetype.errors import UnavailableError
 from archetype.settings import DEFAULT_DATABASE_URL, DEFAULT_SERVER_URL, Settings
 
 if TYPE_CHECKING:
+    from archetype.cli.session import Session
     from archetype.service.container import ServiceContainer
     from archetype.store.database import Database
 
@@ -22,6 +23,7 @@ __all__ = [
     "chosen_database",
     "on_database",
     "on_services",
+    "on_services_or_server",
     "require_file",
 ]
 
@@ -87,6 +89,20 @@ def chosen_database(database_url: str | None, url: str | None) -> str | None:
     if names_server or settings.database_url == DEFAULT_DATABASE_URL:
         return None
     return settings.database_url
+
+
+def on_services_or_server(
+    session: Session,
+    database_url: str | None,
+    use: Callable[[ServiceContainer], Awaitable[Any]],
+    ask: Callable[[], Any],
+) -> Any:
+    """Use the services over the database that a command is to work on, or ask the server.
+
+    No modules are loaded: what works on either needs no code of anybody's.
+    """
+    chosen = chosen_database(database_url, session.url)
+    return ask() if chosen is None else on_services(chosen, None, use, loads=False)
 
 
 def on_database(url: str | None, use: Callable[[Database], Awaitable[T]]) -> T:

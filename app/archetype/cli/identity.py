@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archetype.cli.arguments import YesOption
-from archetype.cli.database import DatabaseOption, chosen_database, on_services
+from archetype.cli.database import DatabaseOption, on_services_or_server
 from archetype.cli.session import Session, confirmed, with_session
 from archetype.cli.values import seconds
 from archetype.errors import FieldFault, InvalidInputError
 
 if TYPE_CHECKING:
-    from archetype.service.identities import IdentityService, IssuedKey
+    from archetype.service.container import ServiceContainer
+    from archetype.service.identities import IssuedKey
 
 __all__ = ["actors", "keys", "register"]
 
@@ -65,13 +65,15 @@ def create_actor(
     """Make an actor; it can ask for nothing until it has a key."""
     roles, world_roles = role or [], _by_world(world_role or [])
 
-    async def use(identities: IdentityService) -> dict[str, Any]:
+    async def use(services: ServiceContainer) -> dict[str, Any]:
         return asdict(
-            await identities.create_actor(name, roles=roles, world_roles=world_roles, reason=reason)
+            await services.identity_service.create_actor(
+                name, roles=roles, world_roles=world_roles, reason=reason
+            )
         )
 
     session.output.record(
-        _through(
+        on_services_or_server(
             session,
             database_url,
             use,
@@ -85,10 +87,10 @@ def create_actor(
 def list_actors(session: Session, database_url: DatabaseOption = None) -> None:
     """List all actors."""
 
-    async def use(identities: IdentityService) -> list[dict[str, Any]]:
-        return [asdict(each) for each in await identities.list_actors()]
+    async def use(services: ServiceContainer) -> list[dict[str, Any]]:
+        return [asdict(each) for each in await services.identity_service.list_actors()]
 
-    found = _through(session, database_url, use, session.client.actors)
+    found = on_services_or_server(session, database_url, use, session.client.actors)
     session.output.rows(found, shown=_ACTOR_COLUMNS)
 
 
@@ -104,11 +106,13 @@ def disable_actor(
     """Let none of an actor's keys hold any more; the actor stays in the list."""
     confirmed(f"Disable actor {name!r} for good?", is_sure=yes)
 
-    async def use(identities: IdentityService) -> dict[str, Any]:
-        return asdict(await identities.disable_actor(name, reason=reason))
+    async def use(services: ServiceContainer) -> dict[str, Any]:
+        return asdict(await services.identity_service.disable_actor(name, reason=reason))
 
     session.output.record(
-        _through(session, database_url, use, lambda: session.client.disable_actor(name, reason=reason))
+        on_services_or_server(
+            session, database_url, use, lambda: session.client.disable_actor(name, reason=reason)
+        )
     )
 
 
@@ -130,10 +134,12 @@ def create_key(
     """Give an actor an API key. It is shown this once: keep it now."""
     life_s = None if expires is None else seconds(expires, "--expires")
 
-    async def use(identities: IdentityService) -> dict[str, Any]:
-        return _issued(await identities.create_key(name, worlds=world, expires_in_s=life_s, reason=reason))
+    async def use(services: ServiceContainer) -> dict[str, Any]:
+        return _issued(
+            await services.identity_service.create_key(name, worlds=world, expires_in_s=life_s, reason=reason)
+        )
 
-    made = _through(
+    made = on_services_or_server(
         session,
         database_url,
         use,
@@ -152,10 +158,10 @@ def list_keys(
 ) -> None:
     """List keys, without their secrets."""
 
-    async def use(identities: IdentityService) -> list[dict[str, Any]]:
-        return [asdict(each) for each in await identities.list_keys(actor)]
+    async def use(services: ServiceContainer) -> list[dict[str, Any]]:
+        return [asdict(each) for each in await services.identity_service.list_keys(actor)]
 
-    found = _through(session, database_url, use, lambda: session.client.keys(actor))
+    found = on_services_or_server(session, database_url, use, lambda: session.client.keys(actor))
     session.output.rows(found, shown=_KEY_COLUMNS)
 
 
@@ -171,11 +177,13 @@ def revoke_key(
     """End a key, everywhere within two seconds."""
     confirmed(f"Revoke key {key_id}?", is_sure=yes)
 
-    async def use(identities: IdentityService) -> dict[str, Any]:
-        return asdict(await identities.revoke_key(key_id, reason=reason))
+    async def use(services: ServiceContainer) -> dict[str, Any]:
+        return asdict(await services.identity_service.revoke_key(key_id, reason=reason))
 
     session.output.record(
-        _through(session, database_url, use, lambda: session.client.revoke_key(key_id, reason=reason))
+        on_services_or_server(
+            session, database_url, use, lambda: session.client.revoke_key(key_id, reason=reason)
+        )
     )
 
 
@@ -194,28 +202,14 @@ def rotate_key(
     """Replace a key by another of the same actor, for the same worlds and as long. It is shown this once."""
     grace_s = seconds(grace, "--grace")
 
-    async def use(identities: IdentityService) -> dict[str, Any]:
-        return _issued(await identities.rotate_key(key_id, grace_s=grace_s, reason=reason))
+    async def use(services: ServiceContainer) -> dict[str, Any]:
+        return _issued(await services.identity_service.rotate_key(key_id, grace_s=grace_s, reason=reason))
 
-    made = _through(
+    made = on_services_or_server(
         session, database_url, use, lambda: session.client.rotate_key(key_id, grace_s=grace_s, reason=reason)
     )
     session.output.record(made)
     session.note("keep the key now: it is never shown again")
-
-
-def _through(
-    session: Session,
-    database_url: str | None,
-    use: Callable[[IdentityService], Awaitable[Any]],
-    ask: Callable[[], Any],
-) -> Any:
-    """Work on the database that was named, or ask the server."""
-    chosen = chosen_database(database_url, session.url)
-    if chosen is None:
-        return ask()
-    # No modules: identities need no code of anybody's.
-    return on_services(chosen, None, lambda services: use(services.identity_service), loads=False)
 
 
 def _issued(issued: IssuedKey) -> dict[str, Any]:

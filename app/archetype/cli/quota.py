@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archetype.cli.database import DatabaseOption, chosen_database, on_services
+from archetype.cli.database import DatabaseOption, on_services_or_server
 from archetype.cli.session import Session, with_session
 from archetype.errors import FieldFault, InvalidInputError
 
 if TYPE_CHECKING:
-    from archetype.service.quotas import QuotaService
+    from archetype.service.container import ServiceContainer
 
 __all__ = ["quotas"]
 
@@ -43,11 +42,15 @@ def show(
 ) -> None:
     """Show how much an actor may ask for, and what of it is used up."""
 
-    async def use(services: QuotaService) -> list[dict[str, Any]]:
+    async def use(services: ServiceContainer) -> list[dict[str, Any]]:
         if name is None and not every:
             msg = "name an actor, or ask for --all: a database's own user has no quota"
             raise InvalidInputError(msg, faults=[FieldFault("NAME", msg)])
-        found = await services.show_all() if name is None else [await services.show(name)]
+        found = (
+            await services.quota_service.show_all()
+            if name is None
+            else [await services.quota_service.show(name)]
+        )
         return [asdict(each) for each in found]
 
     def ask() -> list[Any]:
@@ -55,7 +58,7 @@ def show(
             return session.client.quotas()
         return [session.client.quota(name)]
 
-    found = _through(session, database_url, use, ask)
+    found = on_services_or_server(session, database_url, use, ask)
     if every:
         session.output.rows(found, shown=_COLUMNS)
     else:
@@ -86,11 +89,13 @@ def set_quota(
         msg = "name what to set: --commands-per-tick or --tokens-per-day"
         raise InvalidInputError(msg, faults=[FieldFault("--tokens-per-day", msg)])
 
-    async def use(services: QuotaService) -> dict[str, Any]:
-        return asdict(await services.set(name, change, reason=reason))
+    async def use(services: ServiceContainer) -> dict[str, Any]:
+        return asdict(await services.quota_service.set(name, change, reason=reason))
 
     session.output.record(
-        _through(session, database_url, use, lambda: session.client.set_quota(name, change, reason=reason))
+        on_services_or_server(
+            session, database_url, use, lambda: session.client.set_quota(name, change, reason=reason)
+        )
     )
 
 
@@ -102,16 +107,3 @@ def _count(field: str, text: str) -> int | None:
     option = f"--{field.replace('_', '-')}"
     msg = f"must be a whole number or {_UNLIMITED}, not {text!r}"
     raise InvalidInputError(f"{option} {msg}", faults=[FieldFault(option, msg)])
-
-
-def _through(
-    session: Session,
-    database_url: str | None,
-    use: Callable[[QuotaService], Awaitable[Any]],
-    ask: Callable[[], Any],
-) -> Any:
-    """Work on the database that was named, or ask the server."""
-    chosen = chosen_database(database_url, session.url)
-    if chosen is None:
-        return ask()
-    return on_services(chosen, None, lambda services: use(services.quota_service), loads=False)

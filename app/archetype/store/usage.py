@@ -28,7 +28,6 @@ __all__ = [
     "day_of",
     "exceeded",
     "find_usage",
-    "list_usage",
     "set_quota",
 ]
 
@@ -217,11 +216,6 @@ def find_usage(connection: Connection, actor_id: UUID) -> Usage:
         changed_at=None if row is None else row.changed_at,
         reason=None if row is None else row.reason,
     )
-
-
-def list_usage(connection: Connection, actor_ids: Iterable[UUID]) -> list[Usage]:
-    """Return the quotas of actors and what they used up today, in the given order."""
-    return [find_usage(connection, actor_id) for actor_id in actor_ids]
 
 
 def set_quota(connection: Connection, actor_id: UUID, quota: Quota, reason: str | None) -> Usage:

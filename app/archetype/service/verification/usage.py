@@ -38,7 +38,7 @@ class UsageTally:
         """Read which ticks there are rows for, and check the form of the quotas."""
         findings = self._findings
         for row in await reading.read(lambda connection: list(connection.execute(audit.select(quotas)))):
-            where = place(actor=row.actor_id, quota="")[:-1]
+            where = f"quota of {place(actor=row.actor_id)}"
             stored = audit.stored(quotas, row)
             if findings.can_read(FaultKind.USAGE, where, stored):
                 for name in ("commands_per_tick", "tokens_per_day"):
