@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import threading
+import warnings
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
@@ -102,6 +104,33 @@ async def test_a_write_that_fails_behind_its_cancelled_caller_is_nobodys_error(s
     gc.collect()
     await database.close()
     assert unheard == []
+
+
+async def test_a_connection_that_is_in_use_at_the_end_is_ended_when_it_comes_back(database_url):
+    """A caller that is cancelled twice, as a server's stream is, leaves its query behind."""
+    closed = Database(database_url)
+    entered, may_end = asyncio.Event(), asyncio.Event()
+
+    def slow(connection):
+        entered.set()
+        await_only(may_end.wait())
+        return connection.scalar(sa.select(5))
+
+    reading = asyncio.create_task(closed.read_to_end(slow))
+    await entered.wait()
+    for _ in range(2):
+        reading.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    await closed.close()
+    may_end.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    del reading
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(each.message) for each in heard] == []
 
 
 async def test_connections_that_were_cut_are_made_anew(postgres_database_url):

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
@@ -268,6 +269,8 @@ class Database:
         if held is not None:
             await held.close()
         if engine is not None:
+            # A pool forgets what is lent out when it ends; whoever was cancelled may still be giving it back.
+            event.listen(engine.sync_engine.pool, "checkin", _end_connection)
             await engine.dispose()
         if writer is not None:
             await writer.close()
@@ -413,6 +416,11 @@ def _on_connect(engine: sa.Engine, *statements: str) -> None:
         cursor.close()
 
     event.listen(engine, "connect", prepare)
+
+
+def _end_connection(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    if connection is not None:
+        record.invalidate()
 
 
 def _throw_away(context: ExceptionContext) -> None:
