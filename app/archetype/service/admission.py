@@ -113,17 +113,17 @@ def admit_all(
     faults: list[FieldFault] = []
     ids: dict[UUID, int] = {}
     for index, request in enumerate(requests):
-        place = f"commands.{index}"
         try:
             command = admit(request, world_id=world_id, actor_id=actor_id)
         except InvalidInputError as error:
             inner = error.faults or [FieldFault("payload", error.message)]
-            faults.extend(FieldFault(f"{place}.{fault['path']}", fault["message"]) for fault in inner)
+            faults.extend(
+                FieldFault(f"commands.{index}.{fault['path']}", fault["message"]) for fault in inner
+            )
             continue
         if (first := ids.setdefault(command.event_id, index)) != index:
-            faults.append(
-                FieldFault(f"{place}.id", f"is the id of commands.{first} already; give each its own")
-            )
+            msg = f"is the id of commands.{first} already; give each its own"
+            faults.append(FieldFault(f"commands.{index}.id", msg))
         admitted.append(command)
     if faults:
         first_fault = f"{faults[0]['path']}: {faults[0]['message']}"

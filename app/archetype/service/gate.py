@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -9,6 +10,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -72,6 +74,11 @@ LOCAL = Principal(None, "local", frozenset({Role.ADMIN}), address="local")
 """The single user of a database that has no keys, and every script without an actor."""
 
 
+@lru_cache(maxsize=64)
+def _local_at(address: str) -> Principal:
+    return replace(LOCAL, address=address)
+
+
 class _Known(NamedTuple):
     key: store.KeyRow
     checked_at_s: float
@@ -94,6 +101,7 @@ class Gate:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._has_keys = False
         self._asked_at_s = -CACHE_S
+        self._asking = asyncio.Lock()
 
     async def authenticate(
         self, key: str | None, *, is_local: bool = False, address: str | None = None
@@ -106,7 +114,7 @@ class Gate:
         """
         if key is None:
             if is_local and not await self.has_keys():
-                return LOCAL if address is None else replace(LOCAL, address=address)
+                return LOCAL if address is None else _local_at(address)
             msg = "an API key is needed: send it as `Authorization: Bearer`, or set ARCHETYPE_API_KEY"
             self._deny_key("no key", address)
             raise AuthenticationError(msg)
@@ -220,10 +228,16 @@ class Gate:
 
     async def has_keys(self) -> bool:
         """Tell whether any key was ever made, as of two seconds ago at most."""
-        if not self._has_keys and monotonic_s() - self._asked_at_s >= CACHE_S:
-            self._has_keys = await self._database.read(store.has_keys)
-            self._asked_at_s = monotonic_s()
+        if self._must_ask():
+            # One asks for all who come meanwhile.
+            async with self._asking:
+                if self._must_ask():
+                    self._has_keys = await self._database.read(store.has_keys)
+                    self._asked_at_s = monotonic_s()
         return self._has_keys
+
+    def _must_ask(self) -> bool:
+        return not self._has_keys and monotonic_s() - self._asked_at_s >= CACHE_S
 
     @property
     def knows_keys(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,24 +54,32 @@ APPEND_SQL = (
     "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ORDER BY ordinal"
 )
 
+_COLUMNS = [
+    attrgetter(name)
+    for name in (
+        "world_id",
+        "event_id",
+        "type",
+        "schema_version",
+        "due_tick",
+        "priority",
+        "actor_id",
+        "payload",
+        "batch",
+        "entity_count",
+        "entity_id",
+    )
+]
+_STATUSES = {status.value: status for status in Status}
+
 
 def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Any]:
     """Lay groups of commands out as the arrays that `append_commands` takes."""
-    items = [command for group in groups for command in group]
+    items = list(chain.from_iterable(groups))
     costs = [item.cost for item in items]
     return [
         [number for number, group in enumerate(groups) for _ in group],
-        [item.world_id for item in items],
-        [item.event_id for item in items],
-        [item.type for item in items],
-        [item.schema_version for item in items],
-        [item.due_tick for item in items],
-        [item.priority for item in items],
-        [item.actor_id for item in items],
-        [item.payload for item in items],
-        [item.batch for item in items],
-        [item.entity_count for item in items],
-        [item.entity_id for item in items],
+        *(list(map(column, items)) for column in _COLUMNS),
         costs if any(costs) else None,
         expected_version,
     ]
@@ -77,7 +87,7 @@ def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: 
 
 def to_answers(rows: Iterable[Sequence[Any]]) -> list[Answer]:
     """Read the rows that `APPEND_SQL` returns."""
-    return [Answer(Status(status), *stands) for status, *stands in rows]
+    return [Answer(_STATUSES[status], *stands) for status, *stands in rows]
 
 
 def append(
