@@ -37,8 +37,8 @@ class Layout:
     """A component class as columns: field order is the class's order.
 
     `make` makes a component of its values; `copy` makes of one another that shares nothing with it. `spelled`
-    is for its canonical JSON, in the order of the keys: each field's name, `"name":` and `to_json`; and whole, without
-    a name, `"type":"Name"`.
+    is for canonical JSON, in the order of its keys: each field's name, `"name":` and `to_json`; and whole,
+    without a name, `"type":"Name"`.
     """
 
     type_name: str

@@ -43,7 +43,7 @@ def checked_text(text: str) -> str:
 
 
 def spell(value: Any, depth: int = 0) -> str:
-    """Spell a part of a JSON value that stands so deep; whoever joins the parts passes them to `checked_text`."""
+    """Spell a part of a value, so deep in it; what is put together of parts goes through `checked_text`."""
     kind = type(value)
     if (plain := SPELLERS.get(kind)) is not None:
         return plain(value)

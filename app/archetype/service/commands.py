@@ -115,7 +115,7 @@ class CommandService:
         expected_version: int | None,
     ) -> list[Receipt]:
         answers = await self._appender.append(commands, expected_version=expected_version)
-        if not all([answer.status.is_in_log for answer in answers]):
+        if not all(answer.status.is_in_log for answer in answers):
             raise self._refusal(commands, answers, expected_version)
         receipts = [_receipt(command, answer) for command, answer in zip(commands, answers, strict=True)]
         if commands and self._worlds.has_hooks(commands[0].world_id):

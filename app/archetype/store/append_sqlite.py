@@ -32,7 +32,7 @@ class _Head:
 
 @dataclass(slots=True)
 class _Judged:
-    """A command, what the log knows of it, and what is to become of it; `id` is its own as the table has it."""
+    """A command with its id as the table has it, what the log knows of it, and what becomes of it."""
 
     command: NewCommand
     id: str
@@ -108,7 +108,7 @@ class SqliteAppend:
                 if each.status is _ACCEPTED:
                     each.status = _OVER[excess.quota]
         _refuse_taken_ids(group)
-        if any(each.status is not _ACCEPTED and not each.status.is_in_log for each in group):
+        if not all(each.status.is_in_log for each in group):
             for each in group:
                 if each.status is _ACCEPTED:
                     each.status = Status.ABORTED
@@ -117,12 +117,14 @@ class SqliteAppend:
                 return answers
             return [answer._replace(used=excess.used, allowed=excess.allowed) for answer in answers]
         self._meter.charge(shares)
-        return [self._accept(each) if each.status is _ACCEPTED else _stands(each) for each in group]
+        return [
+            self._accept(each, each.head) if each.status is _ACCEPTED and each.head else _stands(each)
+            for each in group
+        ]
 
-    def _accept(self, judged: _Judged) -> Answer:
+    def _accept(self, judged: _Judged, head: _Head) -> Answer:
         """Number a command, lay its row out in the order of `_COLUMNS`, and answer it."""
-        command, head = judged.command, judged.head
-        assert head is not None, "a command of no world is not accepted"
+        command = judged.command
         first_id = command.entity_id
         if first_id is None and command.entity_count:
             first_id = head.next_entity_id

@@ -71,7 +71,7 @@ class ReceiptResponse(Struct, frozen=True):
 
     @classmethod
     def of(cls, receipt: Receipt, due_tick: int) -> ReceiptResponse:
-        """Describe a receipt; it is what a busy server answers most, so it is no model that could check it."""
+        """Describe a receipt."""
         return cls(
             receipt.command_id,
             receipt.type,
