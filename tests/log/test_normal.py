@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from archetype.core.component import Component
 from archetype.errors import ComponentError
@@ -22,7 +23,7 @@ class NrmMixed(Component):
     zeta: float
     alpha: int = 0
     name: str = "é"
-    path: tuple[float, ...] = ()
+    path: list[float] = Field(default_factory=list)
     maybe: float | None = None
     side: NrmSide = NrmSide.LEFT
 

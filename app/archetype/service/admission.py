@@ -75,25 +75,25 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
 
     Raises `PayloadError` or `ComponentError` with the path of every bad field.
     """
-    door = _DOORS.get(request.type)
+    name, payload, tick, priority, command_id, batch = request
+    door = _DOORS.get(name)
     if door is None:
-        raise _closed(request.type)
+        raise _closed(name)
     kind, name, normalise = door
-    _check_integer("tick", request.tick, 0, TICK_MAX)
-    _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
-    batch = request.batch
-    normal = normalise(check_payload(kind, request.payload)) if batch is None else _bulk(kind, batch)
+    _check_integer("tick", tick, 0, TICK_MAX)
+    _check_integer("priority", priority, PRIORITY_MIN, PRIORITY_MAX)
+    normal = normalise(check_payload(kind, payload)) if batch is None else _bulk(kind, batch)
     text = checked_text(normal.text)
     if len(text) > PAYLOAD_CHARACTERS_MAX:
         msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
         raise LimitExceededError(msg, limit=PAYLOAD_CHARACTERS_MAX, actual=len(text))
     return NewCommand(
-        request.id or new_id(),
+        command_id or new_id(),
         world_id,
         name,
         text,
-        request.tick,
-        request.priority,
+        tick,
+        priority,
         actor_id,
         normal.batch,
         normal.entity_count,
