@@ -17,7 +17,7 @@ from archetype.store.database import Database
 
 __all__ = ["Appender"]
 
-FLUSH_COMMANDS_MAX = 1_000
+FLUSH_COMMANDS_MAX = 4_000
 FLUSH_SHARE_MIN = 32
 FLUSHERS_MAX = 2
 """On PostgreSQL, while the server commits one flush, the callers of the other prepare their next commands.
