@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
-from archetype.store.append import NewCommand, Status, append
+from archetype.store.acceptance import NewCommand, Status
+from archetype.store.append import append
 from archetype.store.log import checked, commands_of_tick
 from archetype.store.schema import events, log_head
 from archetype.store.worlds import NewWorld, archive, create, find

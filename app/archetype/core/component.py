@@ -149,7 +149,7 @@ class Component(BaseModel):
     def checked(cls, data: Mapping[str, Any], path: str = "") -> tuple[type[Component], dict[str, Any]]:
         """Check a payload as `from_payload` does; give its class, and its values with defaults filled in."""
         kind, fields = cls._split_payload(data, path)
-        layout = kind._layout_cache or kind.layout()
+        layout = kind.layout()
         return kind, validate_json(layout.whole, fields, path, layout.type_name).__dict__
 
     @classmethod

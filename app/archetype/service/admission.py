@@ -36,7 +36,7 @@ from archetype.log.costs import cost_of
 from archetype.log.normal import spell_component, spell_fields
 from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
 from archetype.service.resource_records import ResourceRecord
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 
 __all__ = ["CommandRequest", "admit", "admit_all"]
 

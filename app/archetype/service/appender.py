@@ -12,7 +12,8 @@ from archetype.clock import monotonic_s
 from archetype.errors import OverloadedError
 from archetype.limits import QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX
 from archetype.service.observing import FlushSeen, Observer
-from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
+from archetype.store.acceptance import Answer, NewCommand
+from archetype.store.append import APPEND_SQL, append, append_parameters, to_answers
 from archetype.store.database import Database
 
 __all__ = ["Appender"]

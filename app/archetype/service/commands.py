@@ -18,7 +18,7 @@ from archetype.service.answers import refusal
 from archetype.service.appender import Appender
 from archetype.service.worlds import WorldService
 from archetype.store import log
-from archetype.store.append import Answer, NewCommand, Status
+from archetype.store.acceptance import Answer, NewCommand, Status
 from archetype.store.database import Database
 from archetype.store.history import EVERY_COMMAND, HistoryFilter, history
 

@@ -44,7 +44,7 @@ from archetype.service.states import OnTick, StateService
 from archetype.service.storing import PageCounts, PreparedPages, prepare
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending

@@ -17,17 +17,7 @@ from archetype.store.append_sqlite import SqliteAppend
 from archetype.store.schema import Moment
 from archetype.store.usage import Meter, Share, exceeded
 
-__all__ = [
-    "APPEND_SQL",
-    "Answer",
-    "NewCommand",
-    "Status",
-    "append",
-    "append_parameters",
-    "charge_for_worlds",
-    "lock_log",
-    "to_answers",
-]
+__all__ = ["APPEND_SQL", "append", "append_parameters", "charge_for_worlds", "lock_log", "to_answers"]
 
 SILENT_HOLDER = "10s"
 """How long PostgreSQL bears a holder of the log's lock that says nothing, while all others wait."""

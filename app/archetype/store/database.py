@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
 from archetype.store.failures import translated
-from archetype.store.postgres import POOL_SIZE, SILENCE, Caller, postgres_engine
+from archetype.store.postgres import POOL_SIZE, SILENCE, KeptConnection, postgres_engine
 from archetype.store.sqlite import READERS, SqliteWriter, sqlite_readers
 
 __all__ = ["Database", "Mapper", "Reading", "parse_url"]
@@ -75,7 +75,7 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._reads: AsyncEngine | None = None
         self._writer: SqliteWriter | None = None
-        self._caller = Caller(self._open, silence_s=self._silence_s)
+        self._kept = KeptConnection(self._open, silence_s=self._silence_s)
         self._on_write: list[Callable[[], None]] = []
 
     @property
@@ -156,7 +156,7 @@ class Database:
         """
         async with translated(self.name):
             with self._announced():
-                return await self._caller.call(statement, parameters)
+                return await self._kept.call(statement, parameters)
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[Any]:
@@ -219,7 +219,7 @@ class Database:
         """End every connection; the database can be used again afterwards."""
         engine, self._engine, self._reads = self._engine, None, None
         writer, self._writer = self._writer, None
-        await self._caller.close()
+        await self._kept.close()
         if engine is not None:
             # A pool forgets what is lent out when it ends; whoever was cancelled may still be giving it back.
             event.listen(engine.sync_engine.pool, "checkin", _end_connection)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from archetype.store.failures import is_beyond_asking, is_lost
 
-__all__ = ["CALL_TIMEOUT_S", "LOCK_TIMEOUT_S", "POOL_SIZE", "SILENCE", "Caller", "postgres_engine"]
+__all__ = ["CALL_TIMEOUT_S", "LOCK_TIMEOUT_S", "POOL_SIZE", "SILENCE", "KeptConnection", "postgres_engine"]
 
 POOL_SIZE = 10
 SILENCE = "command_timeout"
@@ -49,7 +49,7 @@ def postgres_engine(url: URL, *, silence_s: float | None) -> AsyncEngine:
     return engine
 
 
-class Caller:
+class KeptConnection:
     """The driver's own connection that is kept for calls, one at a time: no pool, no ping, no BEGIN."""
 
     def __init__(self, engine: Callable[[], AsyncEngine], *, silence_s: float) -> None:
