@@ -149,18 +149,17 @@ def _spawn(model: payloads.Spawn) -> _Normal:
     components = _whole_components(model.components)
     if model.entity_id is None:
         return _Normal(f'{{"components":{components}}}', 1)
-    return _Normal(f'{{"components":{components},"entity_id":{model.entity_id}}}', entity_id=model.entity_id)
+    return _Normal(_of_entity(components, model.entity_id), entity_id=model.entity_id)
 
 
 def _update(model: payloads.Update) -> _Normal:
     found = [spell_fields(value, _path(index)) for index, value in enumerate(model.components)]
     _check_distinct([kind.__name__ for kind, _ in found])
-    return _Normal(f'{{"components":{_listed(found)},"entity_id":{model.entity_id}}}')
+    return _Normal(_of_entity(_listed(found), model.entity_id))
 
 
 def _add_component(model: payloads.AddComponent) -> _Normal:
-    components = _whole_components(model.components)
-    return _Normal(f'{{"components":{components},"entity_id":{model.entity_id}}}')
+    return _Normal(_of_entity(_whole_components(model.components), model.entity_id))
 
 
 def _remove_component(model: payloads.RemoveComponent) -> _Normal:
@@ -265,6 +264,10 @@ def _check_company(kinds: tuple[type[Component], ...]) -> None:
     except ComponentError as error:
         faults = [FieldFault("payload.components", error.message)]
         raise PayloadError(error.message, faults=faults) from error
+
+
+def _of_entity(components: str, entity_id: int) -> str:
+    return f'{{"components":{components},"entity_id":{spell(entity_id)}}}'
 
 
 def _listed(components: Sequence[tuple[type[Component], str]]) -> str:
