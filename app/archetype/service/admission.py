@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -251,19 +250,13 @@ def _whole_components(values: Sequence[Mapping[str, Any]]) -> str:
     """Check the components of one entity, and spell their list."""
     found = [spell_component(value, _path(index)) for index, value in enumerate(values)]
     if len(found) > 1:
-        _check_company(tuple([kind for kind, _ in found]))
+        _check_distinct([kind.__name__ for kind, _ in found])
+        try:
+            Archetype.of([kind for kind, _ in found])
+        except ComponentError as error:
+            faults = [FieldFault("payload.components", error.message)]
+            raise PayloadError(error.message, faults=faults) from error
     return _listed(found)
-
-
-@lru_cache(maxsize=256)
-def _check_company(kinds: tuple[type[Component], ...]) -> None:
-    """Raise where components cannot be of one entity."""
-    _check_distinct([kind.__name__ for kind in kinds])
-    try:
-        Archetype.of(kinds)
-    except ComponentError as error:
-        faults = [FieldFault("payload.components", error.message)]
-        raise PayloadError(error.message, faults=faults) from error
 
 
 def _of_entity(components: str, entity_id: int) -> str:

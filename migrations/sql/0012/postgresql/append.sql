@@ -28,7 +28,7 @@ $$;
 -- The answer has one row per item: accepted, duplicate, conflict, version_conflict, entity_id_taken,
 -- archived, unknown_world, tick_quota or token_budget (with what was used up of what was allowed), or aborted (a
 -- neighbour of its group was refused). Costs are NULL where no item is an actor's: then nothing is looked up.
--- Everything is decided on the narrow columns alone; what the rows hold beside them is only copied, at the end.
+-- Everything is decided on narrow columns: what else a row holds is compared where its id is found, and copied once.
 CREATE FUNCTION append_commands(
     groups integer[], world_ids uuid[], event_ids uuid[], types text[], schema_versions integer[],
     due_ticks bigint[], priorities integer[], actor_ids uuid[], payloads text[], batches bytea[],
@@ -67,14 +67,15 @@ BEGIN
     refused := quota_refusals(today, groups, world_ids, event_ids, due_ticks, actor_ids, costs);
     SELECT l.position INTO start FROM log_head l WHERE l.id = 1;
     WITH seen AS (
-        SELECT i.*, w.head_version AS head, w.open_tick, w.next_entity_id AS next_id,
-            e.position AS old_position, e.version AS old_version, e.tick AS old_tick,
-            e.first_entity_id AS old_entity_id,
+        SELECT i.o, i.grp, i.world_id, i.due_tick, i.entity_count, i.entity_id, w.head_version AS head, w.open_tick,
+            w.next_entity_id AS next_id, e.position AS old_position, e.version AS old_version,
+            e.tick AS old_tick, e.first_entity_id AS old_entity_id,
             CASE
                 WHEN w.world_id IS NULL THEN 7
-                WHEN e.position IS NOT NULL THEN CASE WHEN e.type = types[i.o] AND e.payload = payloads[i.o]
+                WHEN e.position IS NOT NULL AND e.type = types[i.o] AND e.payload = payloads[i.o]
                     AND e.due_tick = i.due_tick AND e.priority = priorities[i.o]
-                    AND e.batch IS NOT DISTINCT FROM batches[i.o] THEN 2 ELSE 3 END
+                    AND e.batch IS NOT DISTINCT FROM batches[i.o] THEN 2
+                WHEN e.position IS NOT NULL THEN 3
                 WHEN w.archived_at IS NOT NULL THEN 6
                 WHEN w.head_version <> expected_version THEN 4
                 ELSE coalesce(refused.codes[i.grp + 1] + 7, 1)
@@ -96,12 +97,12 @@ BEGIN
                 PARTITION BY c.world_id, c.verdict ORDER BY c.o ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )) AS free_id
         FROM counted c
-    ), judged AS MATERIALIZED (
+    ), judged AS (
         SELECT n.*, CASE WHEN n.verdict = 1 AND n.entity_id < n.free_id THEN 5 ELSE n.verdict END AS code
         FROM numbered n
-    ), settled AS MATERIALIZED (
+    ), settled AS (
         SELECT j.*, CASE
-                WHEN j.code = 1 AND j.grp = ANY (ARRAY(SELECT DISTINCT k.grp FROM judged k WHERE k.code > 2)) THEN 10
+                WHEN j.code = 1 AND j.grp IN (SELECT k.grp FROM judged k WHERE k.code > 2) THEN 10
                 ELSE j.code
             END AS final
         FROM judged j
@@ -152,8 +153,8 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT r.o, statuses[r.code], r.at, r.in_world, r.in_tick, r.first_id, r.head, r.free_id,
-        CASE WHEN r.code > 2 THEN refused.used[groups[r.o] + 1] END,
-        CASE WHEN r.code > 2 THEN refused.allowed[groups[r.o] + 1] END
+        CASE WHEN r.code <> 1 THEN refused.used[groups[r.o] + 1] END,
+        CASE WHEN r.code <> 1 THEN refused.allowed[groups[r.o] + 1] END
     FROM unnest(codes, positions, versions, ticks, first_ids, heads, free_ids) WITH ORDINALITY AS r(
         code, at, in_world, in_tick, first_id, head, free_id, o);
 END $$;
