@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -101,7 +100,6 @@ class Gate:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._has_keys = False
         self._asked_at_s = -CACHE_S
-        self._asking = asyncio.Lock()
 
     async def authenticate(
         self, key: str | None, *, is_local: bool = False, address: str | None = None
@@ -228,16 +226,10 @@ class Gate:
 
     async def has_keys(self) -> bool:
         """Tell whether any key was ever made, as of two seconds ago at most."""
-        if self._must_ask():
-            # One asks for all who come meanwhile.
-            async with self._asking:
-                if self._must_ask():
-                    self._has_keys = await self._database.read(store.has_keys)
-                    self._asked_at_s = monotonic_s()
+        if not self._has_keys and monotonic_s() - self._asked_at_s >= CACHE_S:
+            self._has_keys = await self._database.read(store.has_keys)
+            self._asked_at_s = monotonic_s()
         return self._has_keys
-
-    def _must_ask(self) -> bool:
-        return not self._has_keys and monotonic_s() - self._asked_at_s >= CACHE_S
 
     @property
     def knows_keys(self) -> bool:
