@@ -26,12 +26,14 @@ from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.appender import Appender
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest, check_depth, fork_ids
+from archetype.service.pending import BoundedAppender
 from archetype.service.ranges import committed_range
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.faults import FaultKind, Findings
-from archetype.store.append import NewCommand
+from archetype.store.append import Answer, NewCommand, Status
 from archetype.store.denials import Origin
+from archetype.store.pending import PendingCount
 from archetype.store.worlds import WorldRow
 
 WORLD = uuid.UUID(int=1)
@@ -291,6 +293,30 @@ async def test_so_many_bytes_wait_to_be_written():
     assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
     for task in waiting:
         task.cancel()
+
+
+async def test_so_many_commands_wait_in_one_world():
+    """Once its log is as long they are counted, and again whenever that could be too few."""
+    name, most = "PENDING_COMMANDS_MAX", limits.PENDING_COMMANDS_MAX
+    read = iter([PendingCount(-1, most, most - 1), PendingCount(-1, most + 1, most), False])
+    heads = iter([most, most + 1])
+
+    class Database:
+        async def read(self, _):
+            return next(read)
+
+    class Accepting:
+        async def append(self, group, *, expected_version):
+            return [Answer(Status.ACCEPTED, 1, next(heads), 0, None, None, None)]
+
+    appender = BoundedAppender(Database(), Accepting())
+    for _ in range(2):
+        await appender.append([command()])
+    with pytest.raises(ArchetypeError) as caught:
+        await appender.append([command()])
+    assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
+    assert caught.value.details["pending_count"] == most
+    assert (list(read), list(heads)) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["JSON_HELD_BYTES_MAX", "BULK_HELD_BYTES_MAX"])

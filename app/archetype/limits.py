@@ -129,6 +129,9 @@ QUEUE_COMMANDS_MAX = 20_000
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What the commands that wait may take in memory, all together; one group that waits alone may take more."""
 
+PENDING_COMMANDS_MAX = 250_000
+"""Commands that wait in one world: a tick reads all of its own at once, and may be given all of them."""
+
 JSON_HELD_BYTES_MAX = 32 * 1024 * 1024
 """Two of the largest JSON bodies; what one is parsed into takes many times as much meanwhile."""
 
