@@ -95,8 +95,12 @@ class LabelService:
             expected_version,
         )
 
-    async def list_labels(self, world: WorldRow) -> list[Label]:
-        """List a world's labels, inherited ones too, by tick and name."""
+    async def list_labels(
+        self, world: WorldRow, *, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> list[Label]:
+        """List a world's labels, inherited ones too, by tick and name, behind those of `after`."""
         segments = (await self._worlds.lineage(world.world_id)).segments
-        rows = await self._database.read(lambda connection: store.list_inherited(connection, segments))
+        rows = await self._database.read(
+            lambda connection: store.list_inherited(connection, segments, after=after, limit=limit)
+        )
         return [Label(row.name, row.tick, row.world_id) for row in rows]
