@@ -164,6 +164,19 @@ def test_what_reaches_a_limit_is_accepted_and_one_more_is_refused(name):
     refused(name, attempt, most - 1 if name.endswith("_MIN") else most + 1)
 
 
+def test_a_refusal_lists_so_many_faults():
+    """One more, and they are counted."""
+    most = limits.FIELD_FAULTS_MAX
+    listed = []
+    for count in (most, most + 1):
+        with pytest.raises(ArchetypeError) as caught:
+            command("spawn", {"components": [1] * count})
+        listed.append([fault["path"] for fault in caught.value.faults])
+        assert ("1001 values do not fit" in str(caught.value)) is (count > most)
+    assert listed == [[f"payload.components.{number}" for number in range(most)], ["payload"]]
+    assert beyond("FIELD_FAULTS_MAX") == "counted, not listed"
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_may_have_so_many_characters(text):
     name, attempt = TEXTS[text]
