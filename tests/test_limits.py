@@ -177,6 +177,18 @@ def test_a_refusal_lists_so_many_faults():
     assert beyond("FIELD_FAULTS_MAX") == "counted, not listed"
 
 
+def test_a_batch_lists_so_many_faults_of_all_its_commands():
+    bad = CommandRequest("spawn", {"components": [1] * 400})
+    with pytest.raises(ArchetypeError, match="1200 faults, the first in commands") as caught:
+        admit_all([bad] * 3, world_id=WORLD, actor_id=None)
+    assert len(caught.value.faults) == limits.FIELD_FAULTS_MAX
+    assert caught.value.faults[-1]["path"] == "commands.2.payload.components.199"
+    twins = [CommandRequest("custom", {}, id=WORLD)] * (limits.FIELD_FAULTS_MAX + 2)
+    with pytest.raises(ArchetypeError, match="1001 faults") as caught:
+        admit_all(twins, world_id=WORLD, actor_id=None)
+    assert len(caught.value.faults) == limits.FIELD_FAULTS_MAX
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_may_have_so_many_characters(text):
     name, attempt = TEXTS[text]
