@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from archetype.errors import OverloadedError
@@ -26,7 +26,7 @@ class _World:
     head_version: int = 0
     under_way: int = 0
     counted: PendingCount | None = None
-    counting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    counting: asyncio.Lock | None = None
 
     @property
     def spare(self) -> int:
@@ -71,7 +71,8 @@ class BoundedAppender:
         try:
             answers = await self._appender.append(group, expected_version=expected_version)
             for answer in answers:
-                world.head_version = max(world.head_version, answer.version or 0, answer.head_version or 0)
+                version = answer.version or answer.head_version or 0
+                world.head_version = max(world.head_version, version)
         finally:
             world.under_way -= count
             if world.is_negligible:
@@ -80,6 +81,7 @@ class BoundedAppender:
 
     async def _require_room(self, world: _World, group: Sequence[NewCommand]) -> None:
         world_id, before = group[0].world_id, world.counted
+        world.counting = world.counting or asyncio.Lock()
         async with world.counting:
             if world.counted is before:
                 counted = await self._database.read(
