@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import daft
 from daft import DataFrame, col
 from daft.expressions import Expression, ExpressionsProjection
 from daft.recordbatch import MicroPartition
@@ -31,8 +32,9 @@ class ExtendedFrame(DataFrame):
     _steps: tuple[Step, ...]
 
     @classmethod
-    def of(cls, frame: DataFrame) -> DataFrame:
-        """Give a frame of rows in memory as one that knows it; another is given back as it is."""
+    def of(cls, rows: pa.Table) -> DataFrame:
+        """Give a frame of these rows; a plain one if Daft does not keep them in this process."""
+        frame = daft.from_arrow(rows)
         partitions = list(frame.iter_partitions())
         if len(partitions) != 1 or not isinstance(partitions[0], MicroPartition):
             return frame

@@ -62,11 +62,9 @@ class Frames:
     @functools.cached_property
     def first(self) -> DataFrame:
         """The frame of the table's rows, all of them active."""
-        import daft  # noqa: PLC0415
-
         from archetype.core.scheduling.extended_frame import ExtendedFrame  # noqa: PLC0415
 
-        return self._with_constants(ExtendedFrame.of(daft.from_arrow(self.shown.rows)), is_active=True)
+        return self._with_constants(ExtendedFrame.of(self.shown.rows), is_active=True)
 
     @functools.cached_property
     def _dtypes(self) -> dict[str, Any]:
