@@ -33,9 +33,6 @@ from archetype.store.worlds import WorldRow
 
 __all__ = ["TickRunner"]
 
-CUT_AT_ONCE_BYTES_MAX = 1 << 17
-"""States up to this size are cut into pages where they are: handing them to a thread takes longer."""
-
 
 class TickRunner:
     """Computes and commits sealed ticks of runs."""
@@ -78,7 +75,7 @@ class TickRunner:
         after = run.after_tick(inputs.queued_count - len(rejections), len(rejections), judged)
         is_last = after.is_over or self._is_stopping()
         stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
-        snapshot, pages = await self._in_pages(computed, projection, stored)
+        snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
         phases.end("hash")
         following = projection.after_tick(computed, snapshot, inputs.program)
         digest = commit_hash(
@@ -157,23 +154,16 @@ class TickRunner:
             stored.append((world.world_id, tick))
         return stored
 
-    async def _in_pages(
+    def _in_pages(
         self, computed: ComputedTick, before: Projection, stored: Sequence[tuple[UUID, int]]
     ) -> tuple[Snapshot, PreparedPages]:
         """Cut a computed state into pages, and prepare those that are to be stored."""
-
-        def cut() -> tuple[Snapshot, PreparedPages]:
-            snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
-            chosen = [
-                (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
-                for owner_id, tick in stored
-            ]
-            return snapshot, prepare(chosen, makes_patches=self._makes_patches)
-
-        tables = (*computed.state, *computed.tombstones.values())
-        if before.is_stored and sum(table.rows.nbytes for table in tables) <= CUT_AT_ONCE_BYTES_MAX:
-            return cut()
-        return await asyncio.to_thread(cut)
+        snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
+        chosen = [
+            (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
+            for owner_id, tick in stored
+        ]
+        return snapshot, prepare(chosen, makes_patches=self._makes_patches)
 
     async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
         """Take ids for entities that a tick spawns."""

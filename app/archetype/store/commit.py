@@ -20,6 +20,7 @@ from archetype.errors import (
 from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
 from archetype.store.append import lock_log
+from archetype.store.inserting import insert_rows
 from archetype.store.log import record_facts
 from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder, run_end
 from archetype.store.schema import events, runs, ticks, worlds
@@ -140,7 +141,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
     position = record_facts(connection, commit.world_id, facts, first_version=first_version, moment=now)
     place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
     position += len(commit.rejections)
-    connection.execute(ticks.insert(), place | {"position": position} | commit.values)
+    connection.execute(insert_rows(ticks), place | {"position": position} | commit.values)
     for snapshot in commit.snapshots:
         write_snapshot(connection, snapshot)
     if commit.run_end is not None:

@@ -19,6 +19,7 @@ from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
 from archetype.store.append import NewCommand
+from archetype.store.inserting import insert_rows
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -111,7 +112,8 @@ def _take_positions(connection: Connection, count: int) -> int:
 
 
 def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
-    connection.execute(events.insert(), [event._asdict() | {"hash": event_hash(event)} for event in recorded])
+    rows = [event._asdict() | {"hash": event_hash(event)} for event in recorded]
+    connection.execute(insert_rows(events), rows)
 
 
 def write_first_commands(

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 
 from archetype.core.component import Component
 from archetype.core.querying import configure_daft
-from archetype.core.scheduling import frames
 from archetype.core.scheduling.executor import run_processors
 from archetype.core.scheduling.extended_frame import ExtendedFrame, selected
 from archetype.errors import ProcessorError
@@ -287,10 +286,8 @@ async def test_processors_that_extend_their_frame_take_no_query(monkeypatch):
     assert await column(MOVES_ON, MOVES, STOPS) == [0.0]
 
 
-@pytest.mark.parametrize("bytes_max", [0, 1 << 20], ids=["in-a-thread", "at-once"])
 @pytest.mark.parametrize("knows", [True, False], ids=["in-place", "by-query"])
-async def test_tables_of_any_size_come_to_the_same(knows, bytes_max, monkeypatch):
-    monkeypatch.setattr(frames, "IN_PLACE_BYTES_MAX", bytes_max)
+async def test_with_and_without_queries_a_tick_comes_to_the_same(knows, monkeypatch):
     if not knows:
         monkeypatch.setattr(ExtendedFrame, "of", plain)
     assert await column(MOVES, MOVES_ON, STOPS) == [0.0]

@@ -26,9 +26,6 @@ __all__ = ["Frames", "GroupFrames", "said"]
 
 T = TypeVar("T")
 
-IN_PLACE_BYTES_MAX = 1 << 20
-"""Of tables up to this size columns are evaluated where they are: handing them to a thread takes longer."""
-
 
 class GroupFrames:
     """The frames of a group's state, each made once for all processors that see the same components."""
@@ -97,7 +94,7 @@ class Frames:
         )
 
     async def collected(self, system: SystemDescriptor, df: DataFrame, use: Callable[[pa.Table], T]) -> T:
-        """Collect a frame and give what `use` makes of its rows.
+        """Collect a frame, and give what `use` makes of its rows; both off the event loop.
 
         Raises ProcessorError if that fails, and the tick's errors that `use` raises.
         """
@@ -114,13 +111,9 @@ class Frames:
     async def evaluated(
         self, df: DataFrame, columns: Mapping[str, Expression], use: Callable[[pa.Table], T]
     ) -> T:
-        """Evaluate columns over a frame, and give what `use` makes of them; what takes long, in a thread."""
-        from archetype.core.scheduling.extended_frame import ExtendedFrame, selected  # noqa: PLC0415
+        """Evaluate columns over a frame, and give what `use` makes of them; both off the event loop."""
+        from archetype.core.scheduling.extended_frame import selected  # noqa: PLC0415
 
-        if isinstance(df, ExtendedFrame) and self.table.rows.nbytes <= IN_PLACE_BYTES_MAX:
-            rows = df.evaluated(columns)
-            if rows is not None:
-                return use(rows)
         return await asyncio.to_thread(lambda: use(selected(df, columns)))
 
     def has_dtypes(self, df: DataFrame) -> bool:
