@@ -23,7 +23,7 @@ from bench import floors
 from bench.databases import Databases
 from bench.measure import Row, median
 
-TICK_TARGETS_MS = {1_000: 8.0, 10_000: 10.0, 100_000: 25.0}
+TICK_TARGETS_MS = {1_000: 5.0, 10_000: 6.0, 100_000: 15.0}
 SPAWN_TARGETS_S = {100_000: 0.5, 1_000_000: 5.0}
 SPAWN_PAYLOAD = {
     "components": [

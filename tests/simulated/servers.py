@@ -121,7 +121,7 @@ class Server:
         self.is_stopping = False
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, process)
-        self._replies: set[asyncio.Future[Any]] = set()
+        self._replies: dict[asyncio.Future[Any], None] = {}  # in the order in which they were asked for
         self.services = self._context.run(ServiceContainer, SimulatedDatabase(path, faults, witness))
         self._context.run(self.services.run_service.watch)
 
@@ -140,7 +140,7 @@ class Server:
             raise ConnectionLostError
         reply = loop.create_future()
         task = loop.create_task(work(self.services), context=self._context.copy())
-        self._replies.add(reply)
+        self._replies[reply] = None
         task.add_done_callback(partial(self._answer, reply))
         try:
             return await reply
@@ -149,7 +149,7 @@ class Server:
                 task.cancel()
             raise
         finally:
-            self._replies.discard(reply)
+            self._replies.pop(reply, None)
             if reply.done() and not reply.cancelled():
                 reply.exception()  # whoever gave up in this very moment does not hear of it
 

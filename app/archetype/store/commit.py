@@ -20,7 +20,6 @@ from archetype.errors import (
 from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
 from archetype.store.append import lock_log
-from archetype.store.inserting import insert_rows
 from archetype.store.log import record_facts
 from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder, run_end
 from archetype.store.schema import events, runs, ticks, worlds
@@ -141,7 +140,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
     position = record_facts(connection, commit.world_id, facts, first_version=first_version, moment=now)
     place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
     position += len(commit.rejections)
-    connection.execute(insert_rows(ticks), place | {"position": position} | commit.values)
+    connection.execute(_INSERT_TICK, place | {"position": position} | commit.values)
     for snapshot in commit.snapshots:
         write_snapshot(connection, snapshot)
     if commit.run_end is not None:
@@ -188,6 +187,7 @@ _ADVANCE_WORLD = (
     )
     .returning(worlds.c.head_version, worlds.c.next_entity_id, _HAS_COMMANDS.label("has_commands"))
 )
+_INSERT_TICK = ticks.insert()
 _ADVANCE_RUN = (
     sa.update(runs)
     .where(runs.c.run_id == sa.bindparam("run"))

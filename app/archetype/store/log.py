@@ -19,7 +19,6 @@ from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
 from archetype.store.append import NewCommand
-from archetype.store.inserting import insert_rows
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -66,6 +65,7 @@ class LogRow:
         return 1 if first is None else first + self.entity_count
 
 
+_INSERT = events.insert()
 _ADVANCE = (
     sa.update(log_head)
     .values(position=log_head.c.position + sa.bindparam("count"))
@@ -113,7 +113,7 @@ def _take_positions(connection: Connection, count: int) -> int:
 
 def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
     rows = [event._asdict() | {"hash": event_hash(event)} for event in recorded]
-    connection.execute(insert_rows(events), rows)
+    connection.execute(_INSERT, rows)
 
 
 def write_first_commands(

@@ -242,6 +242,13 @@ def test_it_is_a_frame_like_any_other():
     assert collected.with_column("f", col("f") * 2).to_pydict()["f"] == [8, 0]
 
 
+def test_what_becomes_of_the_mapping_afterwards_does_not_reach_the_frame():
+    columns = {"f": col("f") * 2}
+    frame = extended(ROWS).with_columns(columns)
+    columns["f"] = col("f") * 3
+    assert selected(frame, {"f": col("f")}).to_pydict() == {"f": [4.0, 0.0]}
+
+
 def test_rows_that_are_not_in_this_process_are_left_to_queries(monkeypatch):
     monkeypatch.setattr(DataFrame, "iter_partitions", lambda _frame: iter(["elsewhere"]))
     frame = extended(ROWS)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import daft
 from daft import DataFrame, col
-from daft.expressions import Expression, ExpressionsProjection
-from daft.recordbatch import MicroPartition
 
 from archetype.core.scheduling.plain_expressions import Step, plain_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from daft.expressions import Expression
 
 __all__ = ["ExtendedFrame", "selected"]
 
@@ -28,20 +27,19 @@ class ExtendedFrame(DataFrame):
     and `with_columns`, or by expressions that are not plain, is a frame that does not know how it came about.
     """
 
-    _rows: MicroPartition
+    _rows: Any
     _steps: tuple[Step, ...]
 
     @classmethod
     def of(cls, rows: pa.Table) -> DataFrame:
         """Give a frame of these rows; a plain one if Daft does not keep them in this process."""
         frame = daft.from_arrow(rows)
-        partitions = list(frame.iter_partitions())
-        if len(partitions) != 1 or not isinstance(partitions[0], MicroPartition):
-            return frame
-        return cls._knowing(frame, partitions[0], ())
+        (partition,) = frame.iter_partitions()
+        is_here = hasattr(partition, "eval_expression_list")
+        return cls._knowing(frame, partition, ()) if is_here else frame
 
     @classmethod
-    def _knowing(cls, frame: DataFrame, rows: MicroPartition, steps: tuple[Step, ...]) -> Self:
+    def _knowing(cls, frame: DataFrame, rows: Any, steps: tuple[Step, ...]) -> Self:
         extended = cls.__new__(cls)
         extended.__dict__ |= frame.__dict__ | {"_rows": rows, "_steps": steps}
         return extended
@@ -58,6 +56,8 @@ class ExtendedFrame(DataFrame):
         if last is None:
             return None
         try:
+            from daft.expressions import ExpressionsProjection  # noqa: PLC0415 (undocumented: it may go)
+
             rows = self._rows
             for expressions in _projections((*self._steps, last)):
                 rows = rows.eval_expression_list(ExpressionsProjection(expressions))

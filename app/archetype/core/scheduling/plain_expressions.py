@@ -50,7 +50,7 @@ def plain_step(given: Mapping[str, Expression], constants: Mapping[str, Any]) ->
                 kept[name] = value
     except (_NotPlainError, ValueError, AttributeError):  # what Daft's visitors do not know
         return None
-    return Step(given, frozenset(plainness.reads), kept)
+    return Step(dict(given), frozenset(plainness.reads), kept)
 
 
 class _NotPlainError(Exception):
