@@ -13,15 +13,27 @@ import tempfile
 from pathlib import Path
 
 UNPRIVILEGED = "nobody"
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2 * 1024**3
+"""Far more than the databases of the tests that run at once, each some 10 MB, and the write-ahead log."""
+
+
+def _in_memory() -> Path | None:
+    """A folder of the system's memory with enough room, if it has one: each test copies a whole database."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+        return None
+    return MEMORY
 
 
 class Cluster:
     """A PostgreSQL server in a temporary folder, on a free loopback port, without a password."""
 
-    settings = "-c fsync=off -c max_connections=200"
+    settings = "-c fsync=off -c max_connections=200 -c max_wal_size=256MB"
+    is_durable = False
 
     def __init__(self, binaries: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="archetype-postgres-"))
+        parent = None if self.is_durable else _in_memory()
+        self._folder = Path(tempfile.mkdtemp(prefix="archetype-postgres-", dir=parent))
         self._is_root = os.geteuid() == 0
         if self._is_root:
             self._folder.chmod(0o755)

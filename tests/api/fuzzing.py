@@ -111,9 +111,9 @@ def steered(draw: Callable[..., Any], label: str, known: dict[str, list[str]]) -
 def _steered_body(draw: Callable[..., Any], body: dict[str, Any]) -> dict[str, Any]:
     """Bound what would take long, and give commands payloads that fit their types, half of the time."""
     body = dict(body)
-    for name, most in (("num_steps", STEPS_MAX), ("count", STEPS_MAX)):
-        if isinstance(body.get(name), int | float) and body[name] > most:
-            body[name] = most
+    for name in ("num_steps", "max_steps", "episodes", "count"):
+        if isinstance(body.get(name), int | float) and body[name] > STEPS_MAX:
+            body[name] = STEPS_MAX
     if "payload" in body and draw(st.booleans()):
         body["type"], body["payload"] = draw(st.sampled_from(COMMANDS))
     if isinstance(body.get("commands"), list):

@@ -21,6 +21,7 @@ class DurableCluster(Cluster):
     """The tests' PostgreSQL, but with fsync on: what it has committed is on the disk."""
 
     settings = "-c max_connections=200"
+    is_durable = True
 
 
 class Databases:

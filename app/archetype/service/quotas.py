@@ -14,6 +14,7 @@ from archetype.clock import utc_now
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.limits import QUOTA_MAX
 from archetype.log.costs import Quota
+from archetype.log.hashes import iso_utc
 from archetype.service.gate import LOCAL, Principal
 from archetype.store import usage as store
 from archetype.store.acts import ActType, record_act
@@ -90,6 +91,7 @@ class QuotaService:
             usage = store.set_quota(connection, actor.actor_id, quota, reason)
             detail: dict[str, Any] = {"actor_id": str(actor.actor_id), "name": name}
             detail |= {field: getattr(quota, field) for field in QUOTA_FIELDS}
+            detail["changed_at"] = None if usage.changed_at is None else iso_utc(usage.changed_at)
             record_act(connection, ActType.SET_QUOTA, detail, by.acting(reason))
             return _quota(usage, actor.name)
 

@@ -1,22 +1,20 @@
 """Reading everything that is stored, in parts, and believing none of it: for checks.
 
-Rows come as they lie in their tables. `stored` then says what they hold, or which value has no business
-in its column: a SQLite file takes any type anywhere, and a damaged one may hold anything.
+Rows come as they lie in their tables; `raw_rows.read_row` then says what they hold, or which value has no
+business in its column.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from archetype.log.hashes import iso_utc
-from archetype.store import schema
 from archetype.store.database import Reading
+from archetype.store.raw_rows import RawRow, raw_columns
 from archetype.store.schema import (
     actors,
     administrative_acts,
@@ -38,8 +36,6 @@ from archetype.store.schema import (
 __all__ = [
     "LogExtent",
     "Orphan",
-    "RawRow",
-    "Stored",
     "integrity",
     "log_extent",
     "log_heads",
@@ -60,110 +56,12 @@ __all__ = [
     "select_snapshots",
     "select_ticks",
     "select_worlds",
-    "stored",
     "stream_events",
     "total_pages",
 ]
 
 _EVENTS_PER_PART = 250
 _BATCH_BYTES_PER_PART = 16 * 1024 * 1024
-
-RawRow = Row[Any]
-
-
-class Stored(NamedTuple):
-    """What a row holds; `unreadable` names the columns whose values are not of their type, and stay raw."""
-
-    values: Mapping[str, Any]
-    unreadable: tuple[str, ...]
-
-
-def stored(table: sa.Table, row: RawRow, **apart: Any) -> Stored:
-    """Read the columns of `table` out of a raw row, and those that were read apart from it."""
-    values: dict[str, Any] = {}
-    unreadable: list[str] = []
-    for name, is_nullable, read in _COLUMNS[table.name]:
-        value = apart[name] if name in apart else getattr(row, name)
-        if value is None and is_nullable:
-            values[name] = None
-            continue
-        try:
-            values[name] = read(value)
-        except (ValueError, TypeError):
-            values[name] = value
-            unreadable.append(name)
-    return Stored(values, tuple(unreadable))
-
-
-Reader = Callable[[Any], Any]
-
-
-def _expect(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        msg = f"{type(value).__name__} where {kind.__name__} should stand"
-        raise TypeError(msg)
-    return value
-
-
-def _integer(value: Any) -> int:
-    return _expect(int, value)
-
-
-def _float(value: Any) -> float:
-    return _expect(float, value)
-
-
-def _text(value: Any) -> str:
-    _expect(str, value).encode("utf-8")
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    return _expect(bytes, value)
-
-
-def _id(value: Any) -> UUID:
-    """Read an id in its one spelling: another would be an edit that the hashes do not see."""
-    if isinstance(value, UUID):
-        return value
-    parsed = UUID(_text(value))
-    if str(parsed) != value:
-        raise ValueError(value)
-    return parsed
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    parsed = datetime.fromisoformat(_text(value))
-    if iso_utc(parsed) != value:
-        raise ValueError(value)
-    return parsed
-
-
-_READERS: Sequence[tuple[type[sa.types.TypeEngine[Any]], Reader]] = (
-    (schema.Id, _id),
-    (schema.Moment, _moment),
-    (sa.Integer, _integer),
-    (sa.Float, _float),
-    (sa.String, _text),
-    (sa.LargeBinary, _bytes),
-)
-
-
-def _reader_of(column: sa.Column[Any]) -> Reader:
-    return next(read for kind, read in _READERS if isinstance(column.type, kind))
-
-
-_COLUMNS: Mapping[str, Sequence[tuple[str, bool, Reader]]] = {
-    table.name: [(column.name, bool(column.nullable), _reader_of(column)) for column in table.columns]
-    for table in schema.metadata.tables.values()
-}
-
-
-def _raw(*columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
-    """Columns as the driver gives them: a value that cannot be read must not end the whole query."""
-    return [sa.type_coerce(column, sa.types.NULLTYPE).label(column.name) for column in columns]
 
 
 def integrity(connection: Connection) -> list[str]:
@@ -193,7 +91,7 @@ def log_extent(connection: Connection) -> LogExtent:
 
 def log_heads(connection: Connection) -> list[tuple[Any, Any]]:
     """Return the rows of the counter, which should be one: its id and its position."""
-    return [(row.id, row.position) for row in connection.execute(sa.select(*_raw(*log_head.columns)))]
+    return [(row.id, row.position) for row in connection.execute(sa.select(*raw_columns(*log_head.columns)))]
 
 
 def position_gaps(connection: Connection) -> list[tuple[int, int]]:
@@ -217,7 +115,7 @@ def orphans(connection: Connection, *, limit: int) -> list[Orphan]:
     """Return the rows, up to `limit` of each table, whose world is missing."""
     of_events = (
         sa.select(
-            *_raw(events.c.world_id),
+            *raw_columns(events.c.world_id),
             sa.func.min(events.c.position).label("position"),
             sa.func.count().label("row_count"),
         )
@@ -230,7 +128,7 @@ def orphans(connection: Connection, *, limit: int) -> list[Orphan]:
     ]
     for table in (ticks, snapshots, runs, labels):
         key = dict.fromkeys((table.c.world_id, *table.primary_key.columns))
-        statement = sa.select(*_raw(*key)).where(_has_no_world(table))
+        statement = sa.select(*raw_columns(*key)).where(_has_no_world(table))
         rows = connection.execute(statement.limit(limit)).mappings()
         found.extend(Orphan(table.name, dict(row), 1) for row in rows)
     return found
@@ -250,7 +148,7 @@ async def stream_events(
     plain = [column for column in events.columns if column.name != "batch"]
     has_batch = events.c.batch.is_not(None).label("has_batch")
     statement = (
-        sa.select(*_raw(*plain), has_batch)
+        sa.select(*raw_columns(*plain), has_batch)
         .where(events.c.world_id == world_id)
         .order_by(events.c.version, events.c.position)
     )
@@ -269,13 +167,13 @@ async def stream_events(
 
 
 def _batch_at(position: int) -> Callable[[Connection], Any]:
-    statement = sa.select(*_raw(events.c.batch)).where(events.c.position == position)
+    statement = sa.select(*raw_columns(events.c.batch)).where(events.c.position == position)
     return lambda connection: connection.scalar(statement)
 
 
 def select_worlds(world_id: UUID | None = None, name: str | None = None) -> sa.Select[Any]:
     """Select the worlds, or one by its id, or the living one of a name."""
-    statement = sa.select(*_raw(*worlds.columns)).order_by(worlds.c.world_id)
+    statement = sa.select(*raw_columns(*worlds.columns)).order_by(worlds.c.world_id)
     if world_id is not None:
         statement = statement.where(worlds.c.world_id == world_id)
     if name is not None:
@@ -288,7 +186,7 @@ def select_ticks(world_id: UUID, tick: int | None = None) -> sa.Select[Any]:
     facts = [events.c[name] for name in ("world_id", "kind", "type", "tick", "payload")]
     statement = (
         sa.select(
-            *_raw(*ticks.columns),
+            *raw_columns(*ticks.columns),
             *(sa.type_coerce(each, sa.types.NULLTYPE).label(f"fact_{each.name}") for each in facts),
         )
         .outerjoin(events, events.c.position == ticks.c.position)
@@ -301,7 +199,7 @@ def select_ticks(world_id: UUID, tick: int | None = None) -> sa.Select[Any]:
 def select_command_hashes(world_id: UUID, from_tick: int) -> sa.Select[Any]:
     """Select tick, version and hash of a world's commands from a tick on, as they are applied."""
     return (
-        sa.select(*_raw(events.c.tick, events.c.version, events.c.hash))
+        sa.select(*raw_columns(events.c.tick, events.c.version, events.c.hash))
         .where(events.c.world_id == world_id, events.c.kind == "command", events.c.tick >= from_tick)
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
@@ -310,7 +208,7 @@ def select_command_hashes(world_id: UUID, from_tick: int) -> sa.Select[Any]:
 def select_snapshots(world_id: UUID) -> sa.Select[Any]:
     """Select a world's snapshot rows by tick and archetype."""
     return (
-        sa.select(*_raw(*snapshots.columns))
+        sa.select(*raw_columns(*snapshots.columns))
         .where(snapshots.c.world_id == world_id)
         .order_by(snapshots.c.tick, snapshots.c.archetype_id)
     )
@@ -318,19 +216,21 @@ def select_snapshots(world_id: UUID) -> sa.Select[Any]:
 
 def select_runs(world_id: UUID) -> sa.Select[Any]:
     """Select a world's runs by id."""
-    return sa.select(*_raw(*runs.columns)).where(runs.c.world_id == world_id).order_by(runs.c.run_id)
+    return sa.select(*raw_columns(*runs.columns)).where(runs.c.world_id == world_id).order_by(runs.c.run_id)
 
 
 def select_labels(world_id: UUID) -> sa.Select[Any]:
     """Select a world's own labels by name."""
-    return sa.select(*_raw(*labels.columns)).where(labels.c.world_id == world_id).order_by(labels.c.name)
+    return (
+        sa.select(*raw_columns(*labels.columns)).where(labels.c.world_id == world_id).order_by(labels.c.name)
+    )
 
 
 def select_pages(
     hashes: Collection[bytes] | None = None, *, are_patches: bool | None = None
 ) -> sa.Select[Any]:
     """Select pages by hash: these, or all that are patches, or all that are none."""
-    statement = sa.select(*_raw(*pages.columns)).order_by(pages.c.page_hash)
+    statement = sa.select(*raw_columns(*pages.columns)).order_by(pages.c.page_hash)
     if are_patches is not None:
         is_patch = pages.c.base_hash.is_not(None)
         statement = statement.where(is_patch if are_patches else sa.not_(is_patch))
@@ -339,45 +239,45 @@ def select_pages(
 
 def select_programs(hashes: Collection[bytes] | None = None) -> sa.Select[Any]:
     """Select programs by hash: all, or these."""
-    statement = sa.select(*_raw(*programs.columns)).order_by(programs.c.code_hash)
+    statement = sa.select(*raw_columns(*programs.columns)).order_by(programs.c.code_hash)
     return statement if hashes is None else statement.where(programs.c.code_hash.in_(sorted(hashes)))
 
 
 def select_archetypes(ids: Collection[bytes] | None = None) -> sa.Select[Any]:
     """Select archetypes by id: all, or these."""
-    statement = sa.select(*_raw(*archetypes.columns)).order_by(archetypes.c.archetype_id)
+    statement = sa.select(*raw_columns(*archetypes.columns)).order_by(archetypes.c.archetype_id)
     return statement if ids is None else statement.where(archetypes.c.archetype_id.in_(sorted(ids)))
 
 
 def select(table: sa.Table) -> sa.Select[Any]:
     """Select all rows of a table by its key."""
-    return sa.select(*_raw(*table.columns)).order_by(*table.primary_key.columns)
+    return sa.select(*raw_columns(*table.columns)).order_by(*table.primary_key.columns)
 
 
 def select_actors() -> sa.Select[Any]:
     """Select the actors by id."""
-    return sa.select(*_raw(*actors.columns)).order_by(actors.c.actor_id)
+    return sa.select(*raw_columns(*actors.columns)).order_by(actors.c.actor_id)
 
 
 def select_keys() -> sa.Select[Any]:
     """Select the keys by id, each with `has_actor`: whether the actor that it names is there."""
     has_actor = sa.exists().where(actors.c.actor_id == keys.c.actor_id).label("has_actor")
-    return sa.select(*_raw(*keys.columns), has_actor).order_by(keys.c.key_id)
+    return sa.select(*raw_columns(*keys.columns), has_actor).order_by(keys.c.key_id)
 
 
 def select_acts() -> sa.Select[Any]:
     """Select the administrative acts by number."""
-    return sa.select(*_raw(*administrative_acts.columns)).order_by(administrative_acts.c.number)
+    return sa.select(*raw_columns(*administrative_acts.columns)).order_by(administrative_acts.c.number)
 
 
 def select_denials() -> sa.Select[Any]:
     """Select the denials by id."""
-    return sa.select(*_raw(*denials.columns)).order_by(denials.c.denial_id)
+    return sa.select(*raw_columns(*denials.columns)).order_by(denials.c.denial_id)
 
 
 def select_origins() -> sa.Select[Any]:
     """Select the origins by id."""
-    return sa.select(*_raw(*origins.columns)).order_by(origins.c.origin_id)
+    return sa.select(*raw_columns(*origins.columns)).order_by(origins.c.origin_id)
 
 
 def total_pages(connection: Connection) -> int:

@@ -42,6 +42,7 @@ KEYS = {
     "actors": ("actor_id",),
     "keys": ("key_id",),
     "administrative_acts": ("number",),
+    "quotas": ("actor_id",),
     "daily_usage": ("actor_id", "day"),
     "tick_usage": ("actor_id", "world_id", "tick"),
 }
@@ -372,6 +373,7 @@ NOUNS = {
     "programs": "program",
     "actors": "actor",
     "keys": "key",
+    "quotas": "quota of actor",
     "administrative_acts": "act",
 }
 

@@ -1,4 +1,4 @@
-"""Checking the chain of administrative acts, and what it tells of actors and keys."""
+"""Checking the chain of administrative acts, and what it tells of actors, keys and quotas."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
 from archetype.store.acts import ActType
 from archetype.store.database import Reading
+from archetype.store.raw_rows import read_row
 from archetype.store.schema import administrative_acts
 
-__all__ = ["ToldIdentities", "check_acts"]
+__all__ = ["Told", "check_acts"]
 
 
 @dataclass(slots=True)
-class ToldIdentities:
-    """What the acts say of actors and keys, by id; of those made before `since`, the first act, nothing."""
+class Told:
+    """What the acts say of actors, keys and quotas, by id.
+
+    Of what was made before `since`, the moment of the first act, they say nothing.
+    """
 
     since: datetime | None = None
     actors: dict[UUID, dict[str, Any]] = field(default_factory=dict[UUID, dict[str, Any]])
     keys: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    quotas: dict[UUID, dict[str, Any]] = field(default_factory=dict[UUID, dict[str, Any]])
+
+    def is_told(self, made_at: datetime) -> bool:
+        """Tell whether there must be an act for what was made then."""
+        return self.since is None or made_at >= self.since
 
     def take_in(self, act: str, detail: Mapping[str, Any], reason: str | None) -> None:
         """Go on by one act."""
@@ -42,6 +51,8 @@ class ToldIdentities:
                 self._add_key(detail)
             case ActType.REVOKE_KEY:
                 self.keys.setdefault(detail["key_id"], {}).update(detail["ends"])
+            case ActType.SET_QUOTA:
+                self._set_quota(detail, reason)
             case _:
                 pass
 
@@ -49,18 +60,25 @@ class ToldIdentities:
         names = ("key_id", "actor_id", "worlds", "created_at", "digest_hash")
         self.keys[detail["key_id"]] = {name: detail[name] for name in names} | detail["ends"]
 
+    def _set_quota(self, detail: Mapping[str, Any], reason: str | None) -> None:
+        actor_id = UUID(detail["actor_id"])
+        self.quotas.pop(actor_id, None)
+        if detail["changed_at"] is not None:  # the default quota has no row
+            told = {name: detail[name] for name in ("commands_per_tick", "tokens_per_day", "changed_at")}
+            self.quotas[actor_id] = told | {"reason": reason}
 
-async def check_acts(reading: Reading, findings: Findings) -> ToldIdentities:
+
+async def check_acts(reading: Reading, findings: Findings) -> Told:
     """Check that acts are numbered without a hole and that each hash follows from the one before it.
 
     The last acts may be gone without a trace in the chain; what they made or ended then tells.
     """
-    told = ToldIdentities()
+    told = Told()
     parent, number = GENESIS, 0
     for raw in await reading.read(lambda connection: list(connection.execute(audit.select_acts()))):
         number += 1
         where = place(act=raw.number)
-        row = audit.stored(administrative_acts, raw)
+        row = read_row(administrative_acts, raw)
         if not findings.can_read(FaultKind.ACT, where, row):
             return told
         plain = dict(row.values)

@@ -20,9 +20,9 @@ from archetype.service.cache import PageCache, page_cache
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.service.verification.progress import Progress
 from archetype.store import audit
-from archetype.store.audit import RawRow
 from archetype.store.database import Reading
 from archetype.store.pages import PageSet, with_bases
+from archetype.store.raw_rows import RawRow, read_row
 from archetype.store.schema import archetypes, pages, programs
 
 __all__ = ["Blobs", "PageFacts"]
@@ -132,7 +132,7 @@ class Blobs:
     def _check_archetype(self, row: RawRow) -> None:
         where = place(archetype=row.archetype_id)
         self.archetypes[row.archetype_id] = None
-        stored = audit.stored(archetypes, row)
+        stored = read_row(archetypes, row)
         if not self._findings.can_read(FaultKind.ARCHETYPE, where, stored):
             return
         values = stored.values
@@ -150,7 +150,7 @@ class Blobs:
     def _check_program(self, row: RawRow) -> None:
         where = place(program=row.code_hash)
         self.programs[row.code_hash] = False
-        stored = audit.stored(programs, row)
+        stored = read_row(programs, row)
         if not self._findings.can_read(FaultKind.PROGRAM, where, stored):
             return
         if hashlib.sha256(stored.values["document"].encode()).digest() != stored.values["code_hash"]:
@@ -162,7 +162,7 @@ class Blobs:
         """Return a page as it is stored; a row that cannot be right goes into the findings."""
         where = place(page=row.page_hash)
         self.pages[row.page_hash] = None
-        stored = audit.stored(pages, row)
+        stored = read_row(pages, row)
         self._findings.checked["pages"] += 1
         if not self._findings.can_read(FaultKind.PAGE, where, stored):
             return None

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype.limits import FAULTS_MAX
-from archetype.store.audit import Stored
+from archetype.store.raw_rows import Stored
 
 __all__ = ["CheckedCommit", "Fault", "FaultKind", "Findings", "VerifyReport", "place"]
 

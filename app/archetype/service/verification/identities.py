@@ -1,4 +1,4 @@
-"""Checking actors and keys: their form, and against the acts that made and ended them."""
+"""Checking actors, their keys and quotas: their form, and against the acts that made and ended them."""
 
 from __future__ import annotations
 
@@ -11,43 +11,69 @@ from typing import Any, cast
 from uuid import UUID
 
 from archetype.log.hashes import iso_utc
-from archetype.service.verification.acts import ToldIdentities
+from archetype.service.verification.acts import Told
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
-from archetype.store.audit import Stored
 from archetype.store.database import Reading
-from archetype.store.schema import actors, keys
+from archetype.store.raw_rows import Stored, read_row
+from archetype.store.schema import actors, keys, quotas
 
 __all__ = ["check_identities"]
 
 _DIGEST_BYTES = 32
+_MISSING = "is missing: an act tells of it"
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
-async def check_identities(reading: Reading, findings: Findings, told: ToldIdentities) -> None:
-    """Check that every actor and key has its form and is as the acts tell, and that none is missing."""
-    rows = await reading.read(lambda connection: list(connection.execute(audit.select_actors())))
-    for raw in rows:
+async def check_identities(reading: Reading, findings: Findings, told: Told) -> None:
+    """Check that every actor, key and quota has its form and is as the acts tell; none may be missing."""
+    await _check_actors(reading, findings, told)
+    await _check_keys(reading, findings, told)
+    await _check_quotas(reading, findings, told)
+
+
+async def _check_actors(reading: Reading, findings: Findings, told: Told) -> None:
+    for raw in await reading.read(lambda connection: list(connection.execute(audit.select_actors()))):
         where = place(actor=raw.actor_id)
-        row = audit.stored(actors, raw)
+        row = read_row(actors, raw)
         if _check(FaultKind.ACTOR, where, row, _ACTOR_FORMS, findings):
-            _compare(
-                FaultKind.ACTOR, where, row, told.actors.pop(row.values["actor_id"], None), told, findings
-            )
-    rows = await reading.read(lambda connection: list(connection.execute(audit.select_keys())))
-    for raw in rows:
+            expected = told.actors.pop(row.values["actor_id"], None)
+            made_at = row.values["created_at"]
+            _compare(FaultKind.ACTOR, where, row, expected, findings, is_told=told.is_told(made_at))
+    for actor_id in told.actors:
+        findings.add(FaultKind.ACTOR, place(actor=actor_id), _MISSING)
+
+
+async def _check_keys(reading: Reading, findings: Findings, told: Told) -> None:
+    for raw in await reading.read(lambda connection: list(connection.execute(audit.select_keys()))):
         where = place(key=raw.key_id)
-        row = audit.stored(keys, raw)
+        row = read_row(keys, raw)
         if not raw.has_actor:
             findings.add(FaultKind.KEY, where, f"is of actor {raw.actor_id}, which has no row")
         if _check(FaultKind.KEY, where, row, _KEY_FORMS, findings):
             digest_hash = hashlib.sha256(row.values["digest"]).hexdigest()
             row = Stored({**row.values, "digest_hash": digest_hash}, ())
-            _compare(FaultKind.KEY, where, row, told.keys.pop(row.values["key_id"], None), told, findings)
-    for actor_id in told.actors:
-        findings.add(FaultKind.ACTOR, place(actor=actor_id), "is missing: an act tells of it")
+            expected = told.keys.pop(row.values["key_id"], None)
+            made_at = row.values["created_at"]
+            _compare(FaultKind.KEY, where, row, expected, findings, is_told=told.is_told(made_at))
     for key_id in told.keys:
-        findings.add(FaultKind.KEY, place(key=key_id), "is missing: an act tells of it")
+        findings.add(FaultKind.KEY, place(key=key_id), _MISSING)
+
+
+async def _check_quotas(reading: Reading, findings: Findings, told: Told) -> None:
+    for raw in await reading.read(lambda connection: list(connection.execute(audit.select(quotas)))):
+        where = _quota_of(raw.actor_id)
+        row = read_row(quotas, raw)
+        if _check(FaultKind.USAGE, where, row, _QUOTA_FORMS, findings):
+            expected = told.quotas.pop(row.values["actor_id"], None)
+            made_at = row.values["changed_at"]
+            _compare(FaultKind.USAGE, where, row, expected, findings, is_told=told.is_told(made_at))
+    for actor_id in told.quotas:
+        findings.add(FaultKind.USAGE, _quota_of(actor_id), _MISSING)
+
+
+def _quota_of(actor_id: object) -> str:
+    return f"quota of {place(actor=actor_id)}"
 
 
 def _compare(
@@ -55,25 +81,30 @@ def _compare(
     where: str,
     row: Stored,
     expected: Mapping[str, Any] | None,
-    told: ToldIdentities,
     findings: Findings,
+    *,
+    is_told: bool,
 ) -> None:
     """Compare a row with what the acts tell of it; one from before the first of them has none."""
     if expected is None:
-        if told.since is None or row.values["created_at"] >= told.since:
+        if is_told:
             findings.add(kind, where, "no act made it")
         return
     for name, value in expected.items():
-        found = row.values[name]
-        spelled = (
-            iso_utc(found)
-            if isinstance(found, datetime)
-            else str(found)
-            if isinstance(found, UUID)
-            else found
-        )
-        if spelled != value:
-            findings.add(kind, where, f"{name} is {spelled}, but the acts say {value}")
+        found = _spelled(row.values[name])
+        if found != value:
+            findings.add(kind, where, f"{name} is {found}, but the acts say {value}")
+
+
+def _spelled(value: Any) -> Any:
+    """Spell a value as the detail of an act does."""
+    match value:
+        case datetime():
+            return iso_utc(value)
+        case UUID():
+            return str(value)
+        case _:
+            return value
 
 
 def _check(
@@ -138,4 +169,7 @@ _KEY_FORMS: Mapping[str, Callable[[Any], bool]] = {
     "key_id": lambda key_id: _KEY_ID.fullmatch(key_id) is not None,
     "digest": lambda digest: len(digest) == _DIGEST_BYTES,
     "worlds": _is_scope,
+}
+_QUOTA_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    name: lambda value: value is None or value >= 0 for name in ("commands_per_tick", "tokens_per_day")
 }

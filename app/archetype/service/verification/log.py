@@ -14,6 +14,7 @@ from archetype.service.verification.progress import Progress
 from archetype.service.verification.usage import UsageTally
 from archetype.store import audit
 from archetype.store.database import Reading
+from archetype.store.raw_rows import RawRow, read_row
 from archetype.store.schema import events
 
 __all__ = ["check_positions", "read_history"]
@@ -56,13 +57,13 @@ async def read_history(
 
 
 def _check_rows(
-    rows: Sequence[tuple[audit.RawRow, bytes | None]], history: WorldHistory, usage: UsageTally | None
+    rows: Sequence[tuple[RawRow, bytes | None]], history: WorldHistory, usage: UsageTally | None
 ) -> None:
     findings = history.findings
     for row, batch in rows:
         findings.checked["events"] += 1
         where = place(position=row.position)
-        stored = audit.stored(events, row, batch=batch)
+        stored = read_row(events, row, batch=batch)
         if not findings.can_read(FaultKind.EVENT, where, stored):
             continue
         values = dict(stored.values)

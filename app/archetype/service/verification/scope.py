@@ -13,8 +13,8 @@ from archetype.service.references import Reference
 from archetype.service.verification.faults import CheckedCommit
 from archetype.service.worlds import as_uuid
 from archetype.store import audit, labels
-from archetype.store.audit import RawRow
 from archetype.store.database import Reading
+from archetype.store.raw_rows import RawRow, read_row
 from archetype.store.schema import ticks, worlds
 
 __all__ = ["Scope", "find_scope"]
@@ -89,7 +89,7 @@ async def _labelled(reading: Reading, lineage: Lineage, label: str) -> int:
 
 async def _commit(reading: Reading, world_id: UUID, owner_id: UUID, tick: int) -> CheckedCommit:
     found = await _first(reading, audit.select_ticks(owner_id, tick))
-    value = None if found is None else audit.stored(ticks, found).values["commit_hash"]
+    value = None if found is None else read_row(ticks, found).values["commit_hash"]
     return CheckedCommit(world_id, tick, value if isinstance(value, bytes) else None)
 
 
@@ -98,7 +98,7 @@ async def _first(reading: Reading, statement: Any) -> RawRow | None:
 
 
 def _values(row: RawRow) -> Any:
-    return audit.stored(worlds, row).values
+    return read_row(worlds, row).values
 
 
 def _whole(value: Any, otherwise: Any = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
 from archetype.store.database import Reading
+from archetype.store.raw_rows import read_row
 from archetype.store.schema import denials, origins
 
 __all__ = ["check_sightings"]
@@ -22,7 +23,7 @@ async def check_sightings(reading: Reading, findings: Findings) -> None:
             async for rows in parts:
                 for raw in rows:
                     where = place(**{kind.value: raw[0]})
-                    row = audit.stored(table, raw)
+                    row = read_row(table, raw)
                     if not findings.can_read(kind, where, row):
                         continue
                     if row.values["last_at"] < row.values["first_at"] or row.values.get("count", 1) < 1:

@@ -12,8 +12,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.hashes import ArchetypeDigest, state_hash
 from archetype.service.verification.blobs import Blobs, PageFacts
 from archetype.service.verification.faults import FaultKind, Findings, place
-from archetype.store import audit
-from archetype.store.audit import RawRow, Stored
+from archetype.store.raw_rows import RawRow, Stored, read_row
 from archetype.store.schema import snapshots
 
 __all__ = ["ParsedSnapshot", "check_snapshot", "parse_snapshot"]
@@ -39,7 +38,7 @@ class ParsedSnapshot(NamedTuple):
 def parse_snapshot(row: RawRow, findings: Findings) -> ParsedSnapshot | None:
     """Read a snapshot row; one that cannot be read goes into the findings."""
     where = place(world=row.world_id, tick=row.tick, archetype=row.archetype_id)
-    stored = audit.stored(snapshots, row)
+    stored = read_row(snapshots, row)
     if not findings.can_read(FaultKind.SNAPSHOT, where, stored):
         return None
     text: str = stored.values["pages"]

@@ -16,9 +16,9 @@ from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.service.verification.history import WorldHistory
 from archetype.service.verification.snapshots import ParsedSnapshot, check_snapshot, parse_snapshot
 from archetype.store import audit
-from archetype.store.audit import RawRow, Stored
 from archetype.store.commit import spelled
 from archetype.store.database import Reading
+from archetype.store.raw_rows import RawRow, Stored, read_row
 from archetype.store.schema import ticks
 
 __all__ = ["Progressed", "TickChain", "check_ticks"]
@@ -157,7 +157,7 @@ def _parse(
     part: list[_StoredTick] = []
     for row, commands, snapshots in taken:
         where = place(world=row.world_id, tick=row.tick)
-        stored = audit.stored(ticks, row)
+        stored = read_row(ticks, row)
         findings.checked["ticks"] += 1
         findings.checked["snapshots"] += len(snapshots)
         parsed = [parse_snapshot(each, findings) for each in snapshots]

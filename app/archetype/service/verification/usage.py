@@ -1,4 +1,4 @@
-"""Checking what actors used up: it follows from their commands; their quotas do not."""
+"""Checking what actors used up: it follows from their commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from archetype.log.hashes import HashedEvent
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
 from archetype.store.database import Reading
-from archetype.store.schema import daily_usage, quotas, tick_usage
+from archetype.store.raw_rows import read_row
+from archetype.store.schema import daily_usage, tick_usage
 from archetype.store.usage import day_of
 
 __all__ = ["UsageTally"]
@@ -35,18 +36,11 @@ class UsageTally:
         self._days: dict[tuple[UUID, str], tuple[int, int]] = {}
 
     async def begin(self, reading: Reading) -> None:
-        """Read which ticks there are rows for, and check the form of the quotas."""
+        """Read which ticks there are rows for."""
         findings = self._findings
-        for row in await reading.read(lambda connection: list(connection.execute(audit.select(quotas)))):
-            where = f"quota of {place(actor=row.actor_id)}"
-            stored = audit.stored(quotas, row)
-            if findings.can_read(FaultKind.USAGE, where, stored):
-                for name in ("commands_per_tick", "tokens_per_day"):
-                    if (stored.values[name] or 0) < 0:
-                        findings.add(FaultKind.USAGE, where, f"{name} is below 0: edited or damaged")
         for row in await reading.read(lambda connection: list(connection.execute(audit.select(tick_usage)))):
             where = _tick_place(row.actor_id, row.world_id, row.tick)
-            stored = audit.stored(tick_usage, row)
+            stored = read_row(tick_usage, row)
             if findings.can_read(FaultKind.USAGE, where, stored):
                 values = stored.values
                 self._rows[values["actor_id"], values["world_id"], values["tick"]] = values["commands"]
@@ -81,7 +75,7 @@ class UsageTally:
         statement = audit.select(daily_usage)
         for row in await reading.read(lambda connection: list(connection.execute(statement))):
             where = place(actor=row.actor_id, day=row.day)
-            stored = audit.stored(daily_usage, row)
+            stored = read_row(daily_usage, row)
             counted = self._days.pop((stored.values["actor_id"], stored.values["day"]), None)
             if self._findings.can_read(FaultKind.USAGE, where, stored):
                 commands, tokens = counted or (None, None)

@@ -24,8 +24,8 @@ from archetype.service.verification.sightings import check_sightings
 from archetype.service.verification.usage import UsageTally
 from archetype.service.verification.worlds import check_world
 from archetype.store import audit
-from archetype.store.audit import RawRow
 from archetype.store.database import Database, Reading
+from archetype.store.raw_rows import RawRow
 
 __all__ = ["verify"]
 

@@ -18,8 +18,8 @@ from archetype.service.verification.progress import Progress
 from archetype.service.verification.ticks import Progressed, TickChain, check_ticks
 from archetype.service.verification.usage import UsageTally
 from archetype.store import audit
-from archetype.store.audit import RawRow, Stored
 from archetype.store.database import Reading
+from archetype.store.raw_rows import RawRow, Stored, read_row
 from archetype.store.schema import labels, runs, ticks, worlds
 
 __all__ = ["check_world"]
@@ -41,7 +41,7 @@ async def check_world(
     `usage` is told of every row of its log.
     """
     where = place(world=row.world_id)
-    stored = audit.stored(worlds, row)
+    stored = read_row(worlds, row)
     findings.checked["worlds"] += 1
     if not findings.can_read(FaultKind.WORLD, where, stored):
         return
@@ -67,7 +67,7 @@ async def _stand_on_parent(reading: Reading, history: WorldHistory) -> bytes | N
         what = f"was forked at tick {fork_tick} of world {parent_id}, which has no such tick of its own"
         history.findings.add(FaultKind.LINEAGE, where, what)
         return None
-    values = audit.stored(ticks, found[0]).values
+    values = read_row(ticks, found[0]).values
     if isinstance(values["next_entity_id"], int):
         history.next_entity_id = max(history.next_entity_id, values["next_entity_id"])
     return values["commit_hash"]
@@ -134,7 +134,7 @@ class _RunsLeft:
         """Check rows against it."""
         for raw in rows:
             where = place(run=raw.run_id)
-            row = audit.stored(runs, raw)
+            row = read_row(runs, raw)
             if self.findings.can_read(FaultKind.RUN, where, row):
                 self._check_row(where, row)
 
@@ -242,7 +242,7 @@ async def _check_labels(reading: Reading, history: WorldHistory) -> None:
     expected = dict(history.labels)
     for raw in await _rows(reading, audit.select_labels(history.world_id)):
         where = place(world=raw.world_id, label=raw.name)
-        row = audit.stored(labels, raw)
+        row = read_row(labels, raw)
         if not findings.can_read(FaultKind.LABEL, where, row):
             continue
         said = expected.pop(row.values["name"], None)
