@@ -43,6 +43,8 @@ class QueryFigures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Closed:
+    """The rows that a query left, and how many cells it changed."""
+
     rows: CheckedRows
     cell_count: int
 

@@ -27,8 +27,8 @@ class ExtendedFrame(DataFrame):
     and `with_columns`, or by expressions that are not plain, is a frame that does not know how it came about.
     """
 
-    _rows: Any
-    _steps: tuple[Step, ...]
+    _rows_before: Any
+    _steps_since: tuple[Step, ...]
 
     @classmethod
     def of(cls, rows: pa.Table) -> DataFrame:
@@ -41,14 +41,18 @@ class ExtendedFrame(DataFrame):
     @classmethod
     def _knowing(cls, frame: DataFrame, rows: Any, steps: tuple[Step, ...]) -> Self:
         extended = cls.__new__(cls)
-        extended.__dict__ |= frame.__dict__ | {"_rows": rows, "_steps": steps}
+        extended.__dict__ |= frame.__dict__ | {"_rows_before": rows, "_steps_since": steps}
         return extended
 
     def with_columns(self, columns: dict[str, Expression]) -> DataFrame:
         """Give the frame with further columns, or others in their place."""
         extended = super().with_columns(columns)
         step = plain_step(columns, self.constants)
-        return extended if step is None else self._knowing(extended, self._rows, (*self._steps, step))
+        return (
+            extended
+            if step is None
+            else self._knowing(extended, self._rows_before, (*self._steps_since, step))
+        )
 
     def evaluated(self, columns: Mapping[str, Expression]) -> pa.Table | None:
         """Give what `select` of these columns would, to the bit, or None where only a query can tell."""
@@ -58,18 +62,18 @@ class ExtendedFrame(DataFrame):
         try:
             from daft.expressions import ExpressionsProjection  # noqa: PLC0415 (undocumented: it may go)
 
-            rows = self._rows
-            for expressions in _projections((*self._steps, last)):
+            rows = self._rows_before
+            for expressions in _projections((*self._steps_since, last)):
                 rows = rows.eval_expression_list(ExpressionsProjection(expressions))
         except Exception:
             logger.debug("Columns could not be evaluated in place.", exc_info=True)
             return None
-        return rows.to_arrow() if len(rows) == len(self._rows) else None
+        return rows.to_arrow() if len(rows) == len(self._rows_before) else None
 
     @property
     def constants(self) -> Mapping[str, Any]:
         """The values of the columns that were given one and the same for all rows."""
-        return self._steps[-1].constants if self._steps else {}
+        return self._steps_since[-1].constants if self._steps_since else {}
 
 
 def _projections(steps: Sequence[Step]) -> list[list[Expression]]:
