@@ -7,16 +7,19 @@ import uuid
 
 import pytest
 
-from archetype.clock import is_alive, process_identity
+from archetype.clock import is_alive, new_owner, process_identity
 
-NAMED = "from archetype.clock import process_identity; print(process_identity(), flush=True); input()"
+NAMED = "from archetype.clock import {0}; print({0}(), flush=True); input()"
 
 
-@pytest.fixture
-def other():
-    """Another process, and the identity that it gave itself."""
+@pytest.fixture(params=["process_identity", "new_owner"])
+def other(request):
+    """Another process, and the identity that it gave itself, or an owner of leases in it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", NAMED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", NAMED.format(request.param)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     yield process, process.stdout.readline().strip()
     process.kill()
@@ -25,9 +28,9 @@ def other():
 
 def elsewhere(identity):
     """Spell the identity that this process would have in another container of the same host name."""
-    named, _, space = identity.rpartition(":")
+    host, pid, started, space, *owner = identity.split(":")
     assert len(space) == 12
-    return f"{named}:{uuid.uuid4().hex[:12]}"
+    return ":".join([host, pid, started, uuid.uuid4().hex[:12], *owner])
 
 
 def test_a_process_knows_itself_and_is_no_other(other):
@@ -47,8 +50,14 @@ def test_one_that_was_killed_is_dead_before_its_parent_takes_note(other):
 
 
 def test_a_process_that_got_the_id_of_a_dead_one_is_another(other):
-    host, pid, started, space = other[1].split(":")
-    assert not is_alive(f"{host}:{pid}:{int(started) + 1}:{space}")
+    host, pid, started, *rest = other[1].split(":")
+    assert not is_alive(":".join([host, pid, str(int(started) + 1), *rest]))
+
+
+def test_owners_in_one_process_are_many_and_live_as_long_as_it_does():
+    owners = {new_owner() for _ in range(100)}
+    assert len(owners) == 100
+    assert all(is_alive(owner) and owner.startswith(f"{process_identity()}:") for owner in owners)
 
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["same id here", "no such id here"])

@@ -26,12 +26,14 @@ from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.appender import Appender
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest, check_depth, fork_ids
+from archetype.service.pending import BoundedAppender
 from archetype.service.ranges import committed_range
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.faults import FaultKind, Findings
-from archetype.store.append import NewCommand
+from archetype.store.append import Answer, NewCommand, Status
 from archetype.store.denials import Origin
+from archetype.store.pending import PendingCount
 from archetype.store.worlds import WorldRow
 
 WORLD = uuid.UUID(int=1)
@@ -160,6 +162,31 @@ def test_what_reaches_a_limit_is_accepted_and_one_more_is_refused(name):
     most, attempt = getattr(limits, name), REFUSED[name]
     attempt(most)
     refused(name, attempt, most - 1 if name.endswith("_MIN") else most + 1)
+
+
+def test_a_refusal_lists_so_many_faults():
+    """One more, and they are counted."""
+    most = limits.FIELD_FAULTS_MAX
+    listed = []
+    for count in (most, most + 1):
+        with pytest.raises(ArchetypeError) as caught:
+            command("spawn", {"components": [1] * count})
+        listed.append([fault["path"] for fault in caught.value.faults])
+        assert ("1001 values do not fit" in str(caught.value)) is (count > most)
+    assert listed == [[f"payload.components.{number}" for number in range(most)], ["payload"]]
+    assert beyond("FIELD_FAULTS_MAX") == "counted, not listed"
+
+
+def test_a_batch_lists_so_many_faults_of_all_its_commands():
+    bad = CommandRequest("spawn", {"components": [1] * 400})
+    with pytest.raises(ArchetypeError, match="1200 faults, the first in commands") as caught:
+        admit_all([bad] * 3, world_id=WORLD, actor_id=None)
+    assert len(caught.value.faults) == limits.FIELD_FAULTS_MAX
+    assert caught.value.faults[-1]["path"] == "commands.2.payload.components.199"
+    twins = [CommandRequest("custom", {}, id=WORLD)] * (limits.FIELD_FAULTS_MAX + 2)
+    with pytest.raises(ArchetypeError, match="1001 faults") as caught:
+        admit_all(twins, world_id=WORLD, actor_id=None)
+    assert len(caught.value.faults) == limits.FIELD_FAULTS_MAX
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -291,6 +318,30 @@ async def test_so_many_bytes_wait_to_be_written():
     assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
     for task in waiting:
         task.cancel()
+
+
+async def test_so_many_commands_wait_in_one_world():
+    """Once its log is as long they are counted, and again whenever that could be too few."""
+    name, most = "PENDING_COMMANDS_MAX", limits.PENDING_COMMANDS_MAX
+    read = iter([PendingCount(-1, most, most - 1), PendingCount(-1, most + 1, most), False])
+    heads = iter([most, most + 1])
+
+    class Database:
+        async def read(self, _):
+            return next(read)
+
+    class Accepting:
+        async def append(self, group, *, expected_version):
+            return [Answer(Status.ACCEPTED, 1, next(heads), 0, None, None, None)]
+
+    appender = BoundedAppender(Database(), Accepting())
+    for _ in range(2):
+        await appender.append([command()])
+    with pytest.raises(ArchetypeError) as caught:
+        await appender.append([command()])
+    assert beyond(name) == f"{status_of(caught.value)} `{caught.value.code}`"
+    assert caught.value.details["pending_count"] == most
+    assert (list(read), list(heads)) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["JSON_HELD_BYTES_MAX", "BULK_HELD_BYTES_MAX"])

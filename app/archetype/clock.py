@@ -18,6 +18,7 @@ __all__ = [
     "monotonic_s",
     "new_id",
     "new_key_id",
+    "new_owner",
     "new_secret",
     "new_seed",
     "process_identity",
@@ -78,15 +79,21 @@ def process_identity() -> str:
     return f"{socket.gethostname()}:{pid}:{_started(pid) or 0}:{_process_space()}"
 
 
+def new_owner() -> str:
+    """Name one who holds leases in this process, where others may: its identity, and eight digits more."""
+    return f"{process_identity()}:{_id_bits.getrandbits(32):08x}"
+
+
 def is_alive(identity: str) -> bool:
-    """Tell whether the process of that identity may still run; only one that is missed here surely does not.
+    """Tell whether the process of an identity or owner may still run; only one missed here surely does not.
 
     Machines and containers may share a name, and each have a process of the same id: what another one's ids
     mean, nobody here can tell.
     """
     host, _, rest = identity.partition(":")
     pid_text, _, rest = rest.partition(":")
-    started_text, _, space = rest.partition(":")
+    started_text, _, rest = rest.partition(":")
+    space = rest.partition(":")[0]
     if host != socket.gethostname() or space != _process_space() or not pid_text.isdigit():
         return True
     started = _started(int(pid_text))

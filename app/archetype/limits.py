@@ -57,6 +57,9 @@ ADDRESS_CHARACTERS_MAX = 64
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """A JSON body is in memory several times while it is parsed; bulk data goes as Arrow."""
 
+JSON_VALUES_MAX = 500_000
+"""A value takes up to 300 bytes while its body is parsed and checked, and may be two bytes long."""
+
 BULK_BYTES_MAX = 256 * 1024 * 1024
 """An Arrow table is in memory with its checked copy, and is one value of one row of the log."""
 
@@ -123,11 +126,17 @@ REPLAY_TICKS_MAX = 1_000
 FAULTS_MAX = 1_000
 """Faults that a verification lists; who has more than that has one cause, and all are counted."""
 
+FIELD_FAULTS_MAX = 1_000
+"""Faults that a refusal lists; each takes a kilobyte, and a body can have as many as it has values."""
+
 QUEUE_COMMANDS_MAX = 20_000
 """Commands that wait to be written; at 15,000 a second this is what a caller waits for with patience."""
 
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """What the commands that wait may take in memory, all together; one group that waits alone may take more."""
+
+PENDING_COMMANDS_MAX = 250_000
+"""Commands that wait in one world: a tick reads all of its own at once, and may be given all of them."""
 
 JSON_HELD_BYTES_MAX = 32 * 1024 * 1024
 """Two of the largest JSON bodies; what one is parsed into takes many times as much meanwhile."""

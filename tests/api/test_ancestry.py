@@ -109,6 +109,34 @@ async def test_the_tree_shows_families(http, forked, problem) -> None:
     problem(await http.get("/tree?world=demo@1"), 422, "invalid_input")
 
 
+async def test_the_tree_comes_in_pages(http, forked, problem) -> None:
+    """In the same order as a whole, also behind a world that was left out meanwhile."""
+    for number in range(3):
+        await http.post("/worlds/demo@1/fork", json={"name": f"leaf-{number}"})
+        await http.post("/worlds", json={"name": f"root-{number}"})
+    whole = (await http.get("/tree", params={"limit": 1000})).json()
+    assert len(whole) == 8
+    for limit in (1, 3, 8):
+        found, following = [], f"/tree?limit={limit}"
+        while following is not None:
+            answer = await http.get(following)
+            assert 0 < len(answer.json()) <= limit
+            found += answer.json()
+            following = answer.links.get("next", {}).get("url")
+        assert found == whole
+    first = await http.get("/tree?limit=2&world=demo&with_archived=true")
+    await http.delete("/worlds/leaf-2")
+    rest = await http.get(first.links["next"]["url"])
+    names = [each["name"] for each in first.json() + rest.json()]
+    assert names == ["demo", "fork", "leaf-0", "leaf-1"]
+    after = await http.get(f"/tree?limit=9&world=demo&with_archived=true&after={rest.json()[-1]['world_id']}")
+    assert [each["is_archived"] for each in after.json()] == [True]
+    gone = after.json()[-1]["world_id"]
+    behind = (await http.get("/tree", params={"after": gone})).json()
+    assert [each["name"] for each in behind] == ["root-0", "root-1", "root-2"]
+    problem(await http.get(f"/tree?world=demo&after={behind[0]['world_id']}"), 404, "world_not_found")
+
+
 async def test_ticks_come_newest_first_and_page_into_the_past(http, forked) -> None:
     """Each once, those of the ancestors too, with the labels that name them."""
     listed = (await http.get("/worlds/fork/ticks")).json()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from archetype.api.bodies import Bodies
+from archetype.api import bodies
+from archetype.api.bodies import Bodies, value_count
 from archetype.errors import UnavailableError
 
 JSON_MAX = 4
@@ -95,3 +99,27 @@ async def test_small_requests_do_not_wait_for_tables():
     await send(table, 4)
     await send(small, 4)
     await end(table, small)
+
+
+TEXTS = st.text(st.sampled_from('[{,"\\a\u00e9\n'))
+VALUES = st.recursive(
+    st.none() | st.integers() | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)
+)
+
+
+def marks(value: object) -> int:
+    """Count the lists, objects and commas that a JSON value is written with."""
+    if not isinstance(value, list | dict):
+        return 0
+    parts = list(value.values()) if isinstance(value, dict) else value
+    return 1 + max(len(parts) - 1, 0) + sum(map(marks, parts))
+
+
+@given(VALUES, st.booleans(), st.integers(1, 9))
+def test_values_are_counted_wherever_texts_begin_and_end(value, is_ascii, window_bytes):
+    """Whatever stands in texts, and wherever the windows are cut in which they are looked through."""
+    body = json.dumps(value, ensure_ascii=is_ascii).encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bodies, "JSON_VALUES_MAX", -1)
+        patched.setattr(bodies, "_WINDOW_BYTES", window_bytes)
+        assert value_count(body) == marks(value)

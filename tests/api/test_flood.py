@@ -9,16 +9,22 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from uuid import uuid4
 
 import asyncpg
 import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
 import sqlalchemy as sa
 import uvicorn
 from applications import opened
 from server_process import peak_mb, running
 
 from archetype.api.server import Server
+from archetype.core.bulk import encode_batch
+from archetype.limits import BULK_ROWS_MAX
 from archetype.store.database import Database
 from archetype.store.schema import events
 
@@ -30,6 +36,7 @@ FLYING_MAX = 4_000
 FLOOD_MB = 150.0
 UPLOAD_BYTES = 16 * 1024 * 1024
 UPLOADS_MB = 400.0
+TABLES_MB = 1_500.0
 PIECE_BYTES_MAX = 3 * 1024 * 1024
 
 
@@ -100,25 +107,33 @@ async def test_a_flood_on_a_stalled_database_is_refused_beyond_the_queue(databas
     assert grown_mb < FLOOD_MB
 
 
-class Upload:
-    """A large batch on a connection of its own, all of it sent but the last byte."""
+@dataclass(frozen=True)
+class Body:
+    """What an upload sends, and where to."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+    path: str
+    media_type: str
+    content: bytes
+
+
+class Upload:
+    """A large body on a connection of its own, all of it sent but the last byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: Body) -> None:
         self._reader = reader
         self._writer = writer
-        self._body = body
+        self._head = f"POST {body.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {body.media_type}"
+        self._body = body.content
 
     @classmethod
-    async def begin(cls, url: str, body: bytes) -> Upload:
+    async def begin(cls, url: str, body: Body) -> Upload:
         host, port = url.removeprefix("http://").split(":")
         upload = cls(*await asyncio.open_connection(host, int(port)), body)
         await upload.send()
         return upload
 
     async def send(self) -> None:
-        head = "POST /worlds/demo/commands/batch HTTP/1.1\r\nHost: localhost\r\n"
-        head += "Content-Type: application/json"
-        self._writer.write(f"{head}\r\nContent-Length: {len(self._body)}\r\n\r\n".encode())
+        self._writer.write(f"{self._head}\r\nContent-Length: {len(self._body)}\r\n\r\n".encode())
         for start in range(0, len(self._body) - 1, 1 << 18):
             self._writer.write(self._body[start : min(start + (1 << 18), len(self._body) - 1)])
             await self._writer.drain()
@@ -137,19 +152,39 @@ class Upload:
         self._writer.close()
 
 
-async def test_a_flood_of_large_bodies_is_refused_beyond_what_is_held(sqlite_url, tmp_path) -> None:
-    """Of twenty-four at once two are read to their end; the others are told to come again, and do."""
+def json_body() -> Body:
     text = "t" * 1_000_000
     commands = [{"type": "custom", "payload": {"text": text}} for _ in range(16)]
-    body = json.dumps({"commands": commands}).encode().ljust(UPLOAD_BYTES)
-    with running(sqlite_url, folder=tmp_path) as server:
+    content = json.dumps({"commands": commands}).encode().ljust(UPLOAD_BYTES)
+    return Body("/worlds/demo/commands/batch", "application/json", content)
+
+
+def arrow_body() -> Body:
+    """A table of as many rows as are allowed, a little less than a quarter of the tables that are held."""
+    values = np.random.default_rng(1).normal(size=BULK_ROWS_MAX)
+    names = ("position__x", "position__y", "velocity__dx", "velocity__dy")
+    table = pa.table(dict.fromkeys(names, values))
+    return Body("/worlds/demo/entities/bulk", "application/vnd.apache.arrow.stream", encode_batch(table))
+
+
+@pytest.mark.parametrize(
+    ("body", "upload_count", "held_count", "grown_mb"),
+    [(json_body, 24, 2, UPLOADS_MB), (arrow_body, 12, 4, TABLES_MB)],
+    ids=["json", "arrow"],
+)
+async def test_a_flood_of_large_bodies_is_refused_beyond_what_is_held(
+    sqlite_url, tmp_path, body, upload_count, held_count, grown_mb
+) -> None:
+    """As many as fit are read to their end; the others are told to come again, and do."""
+    sent = body()
+    with running(sqlite_url, "archetype.examples.movement", folder=tmp_path) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=WITHIN_S) as client:
             assert (await client.post("/worlds", json={"name": "demo"})).status_code == 201
             before_mb = peak_mb(server.process)
-            uploads = await asyncio.gather(*(Upload.begin(server.url, body) for _ in range(24)))
+            uploads = await asyncio.gather(*(Upload.begin(server.url, sent) for _ in range(upload_count)))
             answering = {asyncio.create_task(upload.answer()): upload for upload in uploads}
             held = set(answering)
-            while len(held) > 2:
+            while len(held) > held_count:
                 done, held = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S)
                 assert done
             refused = [task for task in answering if task not in held]
@@ -158,14 +193,14 @@ async def test_a_flood_of_large_bodies_is_refused_beyond_what_is_held(sqlite_url
             assert (await client.get("/healthz")).status_code == 200
             for upload in uploads:
                 upload.finish()
-            assert [status for status, _ in await asyncio.gather(*held)] == [202, 202]
+            assert [status for status, _ in await asyncio.gather(*held)] == [202] * held_count
             again = answering[refused[0]]
             await again.send()
             again.finish()
             assert (await again.answer())[0] == 202
             for upload in uploads:
                 upload.close()
-        assert peak_mb(server.process) - before_mb < UPLOADS_MB
+        assert peak_mb(server.process) - before_mb < grown_mb
 
 
 @asynccontextmanager

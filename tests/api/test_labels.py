@@ -31,6 +31,29 @@ async def test_a_label_names_a_tick(http, aged) -> None:
     assert then == (await http.get("/worlds/demo/entities/1?tick=0")).json()
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_labels_come_in_pages(http, aged, limit, problem) -> None:
+    """Each once, by tick and then by code points, also where one goes while they are read."""
+    places = [("b", 1), ("Z", 1), ("a:1", 2), ("ä", 1), ("_", 0)]
+    places = [(name.replace(":", "."), tick) for name, tick in places]
+    for name, tick in places:
+        assert (await http.post("/worlds/demo/labels", json={"name": name, "tick": tick})).status_code == 201
+    ordered = sorted(places, key=lambda each: (each[1], each[0]))
+    found, following = [], f"/worlds/demo/labels?limit={limit}"
+    while following is not None:
+        answer = await http.get(following)
+        page = answer.json()
+        assert 0 < len(page) <= limit
+        found += [(each["name"], each["tick"]) for each in page]
+        following = answer.links.get("next", {}).get("url")
+    assert found == ordered
+    await http.delete("/worlds/demo/labels/Z")
+    rest = await http.get("/worlds/demo/labels", params={"after": "1:Z"})
+    assert [each["name"] for each in rest.json()] == ["b", "ä", "a.1"]
+    for nonsense in ("Z", "x:Z", "-1:Z", "9" * 40 + ":Z"):
+        problem(await http.get("/worlds/demo/labels", params={"after": nonsense}), 422, "invalid_input")
+
+
 async def test_a_label_is_taken_until_it_is_removed(http, aged, problem) -> None:
     """409 with the tick that it names; then free again."""
     await http.post("/worlds/demo/labels", json={"name": "base", "tick": 2})

@@ -38,6 +38,38 @@ async def test_a_body(lite, problem):
     problem(await lite.post("/worlds", content=head + text + b"x" + tail), 413, "limit_exceeded")
 
 
+def crowd(count):
+    """A batch of which none fits, with so many marks of a value."""
+    head, tail = b'{"commands": [', b"]}"
+    return head + b"1," * (count - 2) + b"1" + tail
+
+
+async def test_values_of_a_body(lite, lite_world, problem):
+    """One that has too many is not parsed; of one that has not, the faults are too many to be listed."""
+    most, path = limits.JSON_VALUES_MAX, "/worlds/demo/commands/batch"
+    fits = problem(await lite.post(path, content=crowd(most)), 422, "invalid_input")
+    assert len(fits["errors"]) == 1
+    assert f"{most - 1} values do not fit" in fits["detail"]
+    over = problem(await lite.post(path, content=crowd(most + 1)), 413, "limit_exceeded")
+    assert (over["limit"], over["actual"]) == (most, most + 1)
+
+
+async def test_what_stands_in_a_text_is_no_value(lite, lite_world):
+    """However many commas and brackets it has."""
+    part = ",[{" * 40 + '\\"'
+    body = {"type": "custom", "payload": {"text": part * (700_000 // len(part))}}
+    assert (await lite.post("/worlds/demo/commands", json=body)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "count", [limits.FIELD_FAULTS_MAX, limits.FIELD_FAULTS_MAX + 1], ids=["at", "beyond"]
+)
+async def test_faults_of_a_body(lite, lite_world, problem, count):
+    answer = await lite.post("/worlds/demo/commands/batch", json={"commands": [1] * count})
+    refused = problem(answer, 422, "invalid_input")
+    assert len(refused["errors"]) == (count if count == limits.FIELD_FAULTS_MAX else 1)
+
+
 async def test_an_idempotency_key(lite, lite_world, problem):
     spawn = {"components": []}
     most = limits.IDEMPOTENCY_KEY_CHARACTERS_MAX

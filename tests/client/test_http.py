@@ -67,7 +67,7 @@ def test_all_worlds_follows_the_pages(client, monkeypatch):
 
     def small_pages(method, path, **options):
         paths.append(path)
-        return read(method, path, **({"params": {"limit": 2}} if path == "/worlds" else {}), **options)
+        return read(method, path, **options | ({"params": {"limit": 2}} if path == "/worlds" else {}))
 
     monkeypatch.setattr(client._transport, "send", small_pages)
     listed = [each["world_id"] for each in client.all_worlds()]

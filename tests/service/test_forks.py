@@ -205,6 +205,58 @@ async def test_a_retry_of_a_fork_answers_as_the_first_time(services):
         )
 
 
+def interleave(monkeypatch, owner, name, meanwhile):
+    """Let something else happen once, at the moment when a method is called."""
+    original = getattr(owner, name)
+
+    async def interleaved(*arguments, **options):
+        monkeypatch.setattr(owner, name, original)
+        await meanwhile()
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, interleaved)
+
+
+@pytest.mark.parametrize("count", [None, 3], ids=["one", "many"])
+@pytest.mark.parametrize("changed", ["tick", "settings"])
+async def test_a_retry_whose_first_try_lands_meanwhile_answers_as_that(services, monkeypatch, changed, count):
+    """The first try has read its parent; then that changes, and the retry reads it before the first lands."""
+    worlds, before = services.world_service, await walking_world(services)
+    request = ForkRequest("what-if", count=count, command_id=new_id())
+    if changed == "settings":
+        await worlds.configure_world(before, {"snapshots": 7})
+    else:
+        await run(services, before.world_id, 1)
+    after, first = await worlds.find("demo"), []
+
+    async def land():
+        first.extend(await worlds.fork(before, request))
+
+    interleave(monkeypatch, worlds, "lineage", land)
+    assert await worlds.fork(after, request) == first
+    assert {fork.fork_tick for fork in first} == {before.committed_tick}
+    assert len(await worlds.list_worlds()) == 1 + (count or 1)
+
+
+async def test_a_name_that_another_took_meanwhile_is_taken(services, monkeypatch):
+    worlds, demo = services.world_service, await walking_world(services)
+    interleave(monkeypatch, worlds, "lineage", lambda: worlds.fork_world(demo, "what-if"))
+    with pytest.raises(NameTakenError):
+        await worlds.fork_world(demo, "what-if", command_id=new_id())
+
+
+async def test_a_retried_label_whose_first_try_lands_meanwhile_answers_as_that(services):
+    """Each names the newest tick of its own moment; where the tick was chosen, another one is refused."""
+    demo, labels, command_id = await walking_world(services), services.label_service, new_id()
+    await run(services, demo.world_id, 1)
+    later = await services.world_service.find("demo")
+    first = await labels.add(demo, "now", demo.committed_tick, is_relative=True, command_id=command_id)
+    retried = await labels.add(later, "now", later.committed_tick, is_relative=True, command_id=command_id)
+    assert retried == first
+    with pytest.raises(CommandConflictError):
+        await labels.add(later, "now", later.committed_tick, command_id=command_id)
+
+
 async def test_a_fork_takes_along_what_waits_if_it_is_asked_to(services):
     world = await walking_world(services)
     receipts = await submit(

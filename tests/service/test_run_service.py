@@ -32,8 +32,6 @@ from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
 from archetype.store import moments
 
-DEAD = "elsewhere:1:1"
-
 
 class Turnstile:
     """Says which tick is being computed, and lets ticks pass one by one or all."""
@@ -339,6 +337,34 @@ async def test_a_cancellation_is_a_command_and_its_retry_succeeds(services):
     assert await is_sound(services)
 
 
+async def test_everyone_who_cancels_a_run_is_recorded_and_the_first_reason_counts(services):
+    turnstile = Turnstile()
+    world_id = await a_world(services, turnstile=turnstile)
+    started = await services.run_service.start(world_id, RunRequest(steps=3))
+    await turnstile.entered.get()
+    actors = [
+        await services.identity_service.create_actor(name, roles=["operator"]) for name in ("ann", "bob")
+    ]
+    keys = [new_id(), new_id()]
+    for actor, key in (*zip(actors, keys, strict=True), (actors[1], keys[1])):
+        info = await services.run_service.cancel(
+            started.run_id, reason=f"{actor.name} wants it", command_id=key, actor_id=actor.actor_id
+        )
+        assert info.status == "cancelling"
+        assert await is_sound(services)
+    turnstile.open()
+    done = await services.run_service.wait(started.run_id)
+    assert (done.status, done.error) == ("cancelled", "ann wants it")
+    await services.run_service.cancel(started.run_id, reason="too late", actor_id=actors[1].actor_id)
+    trail = await services.database.read(
+        lambda connection: connection.execute(
+            sa.text("SELECT actor, outcome FROM audit_trail WHERE type = 'cancel_run' ORDER BY position")
+        ).all()
+    )
+    assert [tuple(row) for row in trail] == [("ann", "applied"), ("bob", "applied")]
+    assert await is_sound(services)
+
+
 async def test_a_run_of_a_removed_world_has_failed_and_cannot_be_cancelled(services):
     world_id = await a_world(services)
     await as_if_dead(services, world_id, 4, at=0)
@@ -357,7 +383,6 @@ async def test_the_second_service_takes_over_after_the_first_is_dead(services, d
     await as_if_dead(services, world_id, 7, at=2, command_id=command_id)
     assert await ends(services) == [("running", 3, None)]
     async with ServiceContainer(database_url) as other:
-        other.simulation_service._owner = DEAD
         (run_id,) = await other.run_service.resume_interrupted()
         assert (await other.run_service.wait(run_id)).status == "completed"
         assert await other.run_service.resume_interrupted() == []
@@ -374,7 +399,6 @@ async def test_a_world_that_another_living_process_runs_is_left_to_it(services, 
     first = await services.run_service.start(world_id, RunRequest(steps=2))
     await turnstile.entered.get()
     async with ServiceContainer(database_url) as other:
-        other.simulation_service._owner = DEAD
         assert await other.run_service.resume_interrupted() == []
         second = await other.run_service.start(world_id, RunRequest(steps=3))
         await asyncio.wait(set(other.run_service._tasks.values()) or {asyncio.create_task(asyncio.sleep(0))})

@@ -218,6 +218,17 @@ async def test_a_retry_of_a_run_answers_as_the_first_time_and_runs_nothing(servi
         await step(services, world_id, 3, command_id=command_id)
 
 
+async def as_if_killed(services):
+    """Give the leases to a process that had the id of this one, and is gone."""
+    host, pid, started, *rest = services.simulation_service.owner.split(":")
+    gone = ":".join([host, pid, str(int(started) + 1), *rest])
+    await services.database.write(
+        lambda connection: connection.execute(
+            sa.text("UPDATE worlds SET lease_owner = :gone"), {"gone": gone}
+        )
+    )
+
+
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_a_retry_of_a_run_that_was_cut_short_does_the_rest_of_it(services, database_url, how):
     world_id = await a_world(services, "Stumbling")
@@ -228,6 +239,7 @@ async def test_a_retry_of_a_run_that_was_cut_short_does_the_rest_of_it(services,
     async def cut(tick):
         if tick == 2:
             if how == "killed":
+                await as_if_killed(services)
                 message = "as if the process had died"
                 raise UnavailableError(message)
             services.simulation_service.stop()
@@ -333,6 +345,32 @@ async def test_an_owner_that_lost_its_lease_cannot_commit(services, database_url
     with pytest.raises(WorldBusyError, match="taken over"):
         await running
     assert await rows(services, "SELECT * FROM ticks") == []
+
+
+async def test_two_services_of_one_process_are_two_owners(services, database_url):
+    """Neither runs what the other holds, and one that lost its lease to the other cannot commit."""
+    world_id = await a_world(services, "Gated")
+    await spawn(services, world_id)
+    gate = Gate()
+    services.world_service.live(world_id).resources.insert(gate)
+    running = asyncio.create_task(step(services, world_id))
+    await gate.entered.wait()
+    async with ServiceContainer(database_url) as other:
+        free = Gate()
+        free.release.set()
+        other.world_service.adopt(world_id).resources.insert(free)
+        with pytest.raises(WorldBusyError, match="is run by"):
+            await step(other, world_id)
+        await services.database.write(
+            lambda connection: connection.execute(sa.text("UPDATE worlds SET lease_until = created_at"))
+        )
+        await step(other, world_id)
+        gate.release.set()
+        with pytest.raises(WorldBusyError, match="taken over"):
+            await running
+        await step(other, world_id)
+    assert [row.tick for row in await rows(services, "SELECT tick FROM ticks ORDER BY tick")] == [0, 1]
+    assert (await services.world_service.find(world_id)).lease_epoch == 2
 
 
 async def test_another_container_goes_on_where_the_first_stopped(services, database_url):

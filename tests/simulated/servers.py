@@ -121,7 +121,8 @@ class Server:
         self.is_stopping = False
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, process)
-        self._replies: dict[asyncio.Future[Any], None] = {}  # in the order in which they were asked for
+        # In order, or who hears of its death first would differ from run to run.
+        self._replies: dict[asyncio.Future[Any], None] = {}
         self.services = self._context.run(ServiceContainer, SimulatedDatabase(path, faults, witness))
         self._context.run(self.services.run_service.watch)
 

@@ -52,6 +52,7 @@ class Witness:
             assert is_over or not is_alive(before.lease_owner), f"a lease was broken: {before} {after}"
         if after.committed_tick != before.committed_tick:
             assert after.committed_tick == before.committed_tick + 1, f"ticks were left out: {before} {after}"
-            assert after.lease_owner == before.lease_owner == process.identity, f"not its tick: {after}"
+            assert after.lease_owner == before.lease_owner, f"a tick of another owner: {before} {after}"
+            assert after.lease_owner.startswith(f"{process.identity}:"), f"not its tick: {after}"
             assert after.lease_epoch == before.lease_epoch, f"an epoch that was not held: {before} {after}"
             self._tell(f"tick {after.committed_tick} of {after.world_id}, version {after.head_version}")

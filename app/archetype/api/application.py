@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 
 import archetype
-from archetype.api.bodies import Bodies
+from archetype.api.bodies import Bodies, require_few_values
 from archetype.api.collectors import MemoryCollector, PageCollector
 from archetype.api.gate import OPEN, Caller, Door
 from archetype.api.gauges import gauges
@@ -129,6 +129,7 @@ def create_app(
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
+        before_request=require_few_values,
         after_exception=[door.note_excess],
         request_max_body_size=BODY_BYTES_MAX,
         state=State({"stopping": stopping, "streams": streams}),

@@ -1,16 +1,21 @@
-"""How much of requests' bodies one server holds: beyond it they are refused, or uploads would end it."""
+"""How much of bodies one server holds, and of what they are parsed into: or uploads would end it."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, Send
 
-from archetype.errors import UnavailableError
-from archetype.limits import BULK_HELD_BYTES_MAX, JSON_HELD_BYTES_MAX
+from archetype.errors import LimitExceededError, UnavailableError
+from archetype.limits import BODY_BYTES_MAX, BULK_HELD_BYTES_MAX, JSON_HELD_BYTES_MAX, JSON_VALUES_MAX
 
-__all__ = ["Bodies"]
+__all__ = ["Bodies", "require_few_values", "value_count"]
+
+_MARKS = b"[{,"
+_OTHERS = bytes(set(range(256)) - {*_MARKS, *b'"'})
+_WINDOW_BYTES = 1 << 20
 
 
 class _Held:
@@ -86,6 +91,35 @@ class Bodies:
 
     def _kind(self, scope: HTTPScope) -> _Held:
         # Where the framework asks for a body, it has found the route.
-        route = cast("HTTPRouteHandler", scope["route_handler"])
-        bytes_max = route.resolve_request_max_body_size() or 0
-        return self._bulk if bytes_max > self._json_bytes_max else self._json
+        return self._bulk if _body_bytes_max(scope) > self._json_bytes_max else self._json
+
+
+def _body_bytes_max(scope: HTTPScope) -> int:
+    route = cast("HTTPRouteHandler", scope["route_handler"])
+    return route.resolve_request_max_body_size() or 0
+
+
+async def require_few_values(request: Request[Any, Any, Any]) -> None:
+    """Refuse a JSON body of too many values before it is parsed: each takes more memory than its bytes."""
+    if request.method == "GET" or _body_bytes_max(request.scope) > BODY_BYTES_MAX:
+        return
+    body = await request.body()
+    if len(body) <= JSON_VALUES_MAX or (count := value_count(body)) <= JSON_VALUES_MAX:
+        return
+    msg = f"the body has {count} values, {JSON_VALUES_MAX} are allowed: send several, or bulk data as Arrow"
+    raise LimitExceededError(msg, limit=JSON_VALUES_MAX, actual=count)
+
+
+def value_count(body: bytes) -> int:
+    """Count what makes a JSON text's values many: its lists, its objects, and the commas between values."""
+    count = sum(body.count(mark) for mark in _MARKS)
+    if count <= JSON_VALUES_MAX:
+        return count
+    # Those within strings do not count. Without escapes, every other quote ends one.
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
+    count, is_inside = 0, False
+    for start in range(0, len(bare), _WINDOW_BYTES):
+        pieces = bare[start : start + _WINDOW_BYTES].split(b'"')
+        count += sum(map(len, pieces[int(is_inside) :: 2]))
+        is_inside ^= len(pieces) % 2 == 0
+    return count

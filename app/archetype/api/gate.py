@@ -97,7 +97,7 @@ class Door:
         principal = scope["state"].get("principal")
         if isinstance(error, QuotaExceededError) and principal is not None:
             world = scope["path_params"].get("world")
-            self._gate.deny(principal, error, f"beyond {error.details['quota']}", world=world)
+            self._gate.deny_excess(principal, error, world)
 
     def caller(self, request: Request[Any, Any, Any]) -> Caller:
         """Return who was let in."""

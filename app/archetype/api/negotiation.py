@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -60,10 +60,10 @@ def accepted_media_type(request: Request[Any, Any, Any]) -> MediaType:
     return MediaType(chosen)
 
 
-async def json_answer(content: object) -> Response[Any]:
+async def json_answer(content: object, headers: Mapping[str, str] | None = None) -> Response[Any]:
     """Encode a large JSON answer beside the event loop."""
     body = await asyncio.to_thread(encode_json, content)
-    return Response(body, media_type=MediaType.JSON.value, headers={"Vary": "Accept"})
+    return Response(body, media_type=MediaType.JSON.value, headers={"Vary": "Accept"} | dict(headers or {}))
 
 
 def table_answer(table: pa.Table, kind: MediaType, stopping: asyncio.Event) -> Response[Any]:

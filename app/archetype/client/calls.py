@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,6 +26,14 @@ class Calls:
 
     def _read(self, path: str, **params: object) -> Any:
         return json_of(self._transport.send("GET", path, params=params))
+
+    def _read_all(self, path: str, **params: object) -> Iterator[Any]:
+        """Give the entries of a listing, from as many pages as it takes."""
+        response = self._transport.send("GET", path, params=params)
+        yield from json_of(response)
+        while (following := response.links.get("next", {}).get("url")) is not None:
+            response = self._transport.send("GET", following)
+            yield from json_of(response)
 
     def _change(self, method: str, path: str, body: object = None, **options: Any) -> Any:
         return json_of(self._send_change(method, path, json=body, **options))

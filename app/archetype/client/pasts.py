@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archetype.client import past_answers
 from archetype.client.calls import Calls, json_of, path_of
+from archetype.limits import PAGE_ENTRIES_MAX
 
 __all__ = ["PastCalls"]
 
@@ -27,7 +28,8 @@ class PastCalls(Calls):
 
     def tree(self, world: str | None = None, *, with_archived: bool = False) -> list[past_answers.TreeNode]:
         """Return a world's family, or all worlds, each followed by its forks in the order of their ticks."""
-        return self._read("/tree", world=world, with_archived=with_archived)
+        nodes = self._read_all("/tree", world=world, with_archived=with_archived, limit=PAGE_ENTRIES_MAX)
+        return list(nodes)
 
     def ticks(
         self,

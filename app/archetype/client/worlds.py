@@ -8,8 +8,9 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 from archetype.client import answers
-from archetype.client.calls import Calls, json_of, path_of, present
+from archetype.client.calls import Calls, path_of, present
 from archetype.errors import WorldNotFoundError
+from archetype.limits import PAGE_ENTRIES_MAX
 
 __all__ = ["UNSET", "WorldCalls"]
 
@@ -56,11 +57,7 @@ class WorldCalls(Calls):
 
     def all_worlds(self) -> Iterator[answers.World]:
         """Go through all live worlds, page by page."""
-        response = self._transport.send("GET", "/worlds")
-        yield from json_of(response)
-        while (following := response.links.get("next", {}).get("url")) is not None:
-            response = self._transport.send("GET", following)
-            yield from json_of(response)
+        return self._read_all("/worlds")
 
     def configure_world(
         self,
@@ -132,7 +129,7 @@ class WorldCalls(Calls):
 
     def labels(self, world: str) -> list[answers.Label]:
         """Return a world's labels by tick and name, those inherited from its ancestors too."""
-        return self._read(path_of(world, "labels"))
+        return list(self._read_all(path_of(world, "labels"), limit=PAGE_ENTRIES_MAX))
 
     def unlabel(self, world: str, name: str, *, expected_version: int | None = None) -> None:
         """Take a tick's name away."""

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, core_sche
 
 from archetype.core.arrow_types import arrow_type, field_annotation, optional_inner
 from archetype.core.combine import Combine, Operation, combines, fits
+from archetype.core.faults import too_many
 from archetype.core.instances import Make, copier_of, maker_of
 from archetype.core.values import Codec, Convert, codec_of, holds_enums
 from archetype.errors import ComponentError, FieldFault, InvalidInputError
@@ -180,6 +181,8 @@ def validate_json(validator: SchemaValidator, fields: Mapping[str, Any], path: s
     try:
         return validator.validate_json(to_json(fields), strict=True)
     except ValidationError as exc:
+        if (many := too_many(exc, path or type_name)) is not None:
+            raise component_error(type_name, [many]) from None
         faults = [
             FieldFault(join_path(path, *error["loc"]), _message(error))
             for error in exc.errors(include_url=False, include_context=False, include_input=False)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from archetype.core.faults import field_faults
 from archetype.errors import FieldFault, PayloadError
 from archetype.log import payloads
 
@@ -137,10 +138,7 @@ def check_payload(kind: CommandType, payload: Mapping[str, Any]) -> Any:
     try:
         return RULES[kind].payload.model_validate(payload)
     except ValidationError as error:
-        faults = [
-            FieldFault(".".join(("payload", *map(str, fault["loc"]))), fault["msg"])
-            for fault in error.errors()
-        ]
+        faults = field_faults(error, "payload")
         listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
         msg = f"the payload does not fit {kind}: {listed}"
         raise PayloadError(msg, faults=faults) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -12,12 +13,13 @@ from archetype.core.hooks import HookHandle
 from archetype.core.processor import Processor
 from archetype.core.resources import Resources
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
-from archetype.errors import NameTakenError, StateConflictError, VersionConflictError
+from archetype.errors import NameTakenError, QuotaExceededError, StateConflictError, VersionConflictError
 from archetype.log.command import CommandType, parse_type_name
 from archetype.log.payloads import Snapshots
 from archetype.log.permissions import Action
 from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.adopting import adoptions
+from archetype.runtime.excess import telling_excess
 from archetype.runtime.recording import by_path, merged, take_over
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
@@ -34,7 +36,16 @@ __all__ = ["WorldHandle", "resolved"]
 
 
 class WorldHandle:
-    """Opens the world of a name at the first use, and submits its commands; the base of `RuntimeWorld`."""
+    """Opens the world of a name at the first use, and submits its commands; the base of `RuntimeWorld`.
+
+    Its parts' public verbs record among the denials where their actor goes beyond a quota.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, verb in list(vars(cls).items()):
+            if iscoroutinefunction(verb) and not name.startswith("_"):
+                setattr(cls, name, telling_excess(verb, cls._note_excess))
 
     def __init__(
         self,
@@ -137,6 +148,10 @@ class WorldHandle:
     async def _require(self, services: ServiceContainer, *actions: Action) -> None:
         for action in actions:
             await services.gate.require(principal_of(self._actor), action)
+
+    async def _note_excess(self, error: QuotaExceededError) -> None:
+        services = await self._runtime.services()
+        services.gate.deny_excess(principal_of(self._actor), error, self._name)
 
     async def _open(self, services: ServiceContainer) -> None:
         worlds = services.world_service

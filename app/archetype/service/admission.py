@@ -24,6 +24,7 @@ from archetype.limits import (
     BATCH_COMMANDS_MAX,
     BULK_BYTES_MAX,
     BULK_ROWS_MAX,
+    FIELD_FAULTS_MAX,
     PAYLOAD_CHARACTERS_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
@@ -103,6 +104,7 @@ def admit_all(
         raise LimitExceededError(msg, limit=BATCH_COMMANDS_MAX, actual=len(requests))
     admitted: list[NewCommand] = []
     faults: list[FieldFault] = []
+    fault_count = 0
     ids: dict[UUID, int] = {}
     for index, request in enumerate(requests):
         place = f"commands.{index}"
@@ -110,16 +112,19 @@ def admit_all(
             command = admit(request, world_id=world_id, actor_id=actor_id)
         except InvalidInputError as error:
             inner = error.faults or [FieldFault("payload", error.message)]
-            faults.extend(FieldFault(f"{place}.{fault['path']}", fault["message"]) for fault in inner)
+            fault_count += len(inner)
+            listed = inner[: FIELD_FAULTS_MAX - len(faults)]
+            faults.extend(FieldFault(f"{place}.{fault['path']}", fault["message"]) for fault in listed)
             continue
         if (first := ids.setdefault(command.event_id, index)) != index:
-            faults.append(
-                FieldFault(f"{place}.id", f"is the id of commands.{first} already; give each its own")
-            )
+            fault_count += 1
+            if len(faults) < FIELD_FAULTS_MAX:
+                msg = f"is the id of commands.{first} already; give each its own"
+                faults.append(FieldFault(f"{place}.id", msg))
         admitted.append(command)
     if faults:
         first_fault = f"{faults[0]['path']}: {faults[0]['message']}"
-        msg = f"nothing was accepted: {len(faults)} faults, the first in {first_fault}"
+        msg = f"nothing was accepted: {fault_count} faults, the first in {first_fault}"
         raise PayloadError(msg, faults=faults)
     return admitted
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from archetype.errors import CorruptionError, NotFoundError
+from archetype.errors import CorruptionError, NotFoundError, WorldNotFoundError
 from archetype.service.worlds import WorldService
 from archetype.store.ancestry import LoggedTick, WorldLink, ticks_of, world_links
 from archetype.store.database import Database
-from archetype.store.labels import LabelRow, list_inherited
+from archetype.store.labels import LabelRow, list_inherited, own_labels
 from archetype.store.ticks import TickRow, tick_row
 from archetype.store.worlds import WorldRow, find
 
@@ -104,15 +105,35 @@ class AncestryService:
             raise CorruptionError(msg, world_id=str(owner_id), tick=tick)
         return MergeBase(owner_id, owner.name, tick, row.commit_hash.hex(), tick_a - tick, tick_b - tick)
 
-    async def tree(self, world: WorldRow | None = None, *, with_archived: bool = False) -> list[TreeNode]:
+    async def tree(
+        self,
+        world: WorldRow | None = None,
+        *,
+        with_archived: bool = False,
+        after: UUID | None = None,
+        limit: int | None = None,
+    ) -> list[TreeNode]:
         """Return the family of a world, or of all worlds, each followed by its forks.
 
         Roots come by id, which is the order of their birth, forks by (fork_tick, world_id). An archived
-        world is left out unless one that lives comes of it, or `with_archived`.
+        world is left out unless one that lives comes of it, or `with_archived`. `after` continues behind a
+        world's place, also one that is left out by now; `WorldNotFoundError` where it has none.
         """
         member_id = None if world is None else world.world_id
-        links = await self._database.read(lambda connection: world_links(connection, member_id))
-        return _depth_first(links, None if with_archived else _alive(links))
+
+        def read(connection: Connection) -> list[TreeNode]:
+            links = world_links(connection, member_id)
+            kept = None if with_archived else _alive(links)
+            behind = _behind(_depth_first(links), after)
+            shown = (each for each in behind if kept is None or each[0].world_id in kept)
+            page = list(islice(shown, limit))
+            labels = own_labels(connection, [link.world_id for link, _ in page])
+            return [
+                TreeNode(**asdict(link), depth=depth, labels=labels.get(link.world_id, {}))
+                for link, depth in page
+            ]
+
+        return await self._database.read(read)
 
     async def log(
         self,
@@ -155,30 +176,29 @@ def _alive(links: Sequence[WorldLink]) -> set[UUID]:
     return alive
 
 
-def _depth_first(links: Sequence[WorldLink], kept: set[UUID] | None) -> list[TreeNode]:
-    """Put siblings, which come in order, behind their parents; without recursion, since chains are long."""
+def _depth_first(links: Sequence[WorldLink]) -> Iterator[tuple[WorldLink, int]]:
+    """Give worlds, siblings of which come in order, behind their parents, each with its depth.
+
+    Without recursion, since chains are long.
+    """
     children: dict[UUID | None, list[WorldLink]] = defaultdict(list)
     for link in links:
-        if kept is None or link.world_id in kept:
-            children[link.parent_id].append(link)
-    nodes: list[TreeNode] = []
+        children[link.parent_id].append(link)
     stack = [(root, 0) for root in reversed(children[None])]
     while stack:
         link, depth = stack.pop()
-        nodes.append(
-            TreeNode(
-                world_id=link.world_id,
-                name=link.name,
-                parent_id=link.parent_id,
-                fork_tick=link.fork_tick,
-                committed_tick=link.committed_tick,
-                is_archived=link.is_archived,
-                depth=depth,
-                labels=link.labels,
-            )
-        )
+        yield link, depth
         stack.extend((child, depth + 1) for child in reversed(children[link.world_id]))
-    return nodes
+
+
+def _behind(
+    ordered: Iterator[tuple[WorldLink, int]], world_id: UUID | None
+) -> Iterator[tuple[WorldLink, int]]:
+    """Go on behind a world, by default from the first on."""
+    if world_id is not None and all(link.world_id != world_id for link, _ in ordered):
+        msg = f"world {world_id} is not in this tree; begin without `after`"
+        raise WorldNotFoundError(msg, world=str(world_id))
+    return ordered
 
 
 def _entry(tick: LoggedTick, labels: Sequence[str]) -> TickEntry:

@@ -15,7 +15,7 @@ from archetype.errors import ArchetypeError
 from archetype.log.command import QUEUED_TYPES, Command, CommandStatus, CommandType
 from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.answers import refusal
-from archetype.service.appender import Appender
+from archetype.service.pending import BoundedAppender
 from archetype.service.worlds import WorldService
 from archetype.store import log
 from archetype.store.append import Answer, NewCommand, Status
@@ -71,7 +71,7 @@ class HistoryEntry:
 class CommandService:
     """Submits commands, each durable before it is answered, and reads them back."""
 
-    def __init__(self, database: Database, appender: Appender, worlds: WorldService) -> None:
+    def __init__(self, database: Database, appender: BoundedAppender, worlds: WorldService) -> None:
         self._database = database
         self._appender = appender
         self._worlds = worlds
@@ -87,7 +87,7 @@ class CommandService:
         """Accept one command and say where it stands.
 
         Raises `InvalidInputError` on bad input, `StateConflictError` where the world's state forbids it, and
-        `OverloadedError` when too many commands wait; then nothing is stored.
+        `OverloadedError` when too many commands wait, to be written or in the world; then nothing is stored.
         """
         check = partial(admit, request, world_id=world_id, actor_id=actor_id)
         # A table of a million rows takes a while to check; a single command less than a thread would.

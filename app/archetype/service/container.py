@@ -27,6 +27,7 @@ from archetype.service.live import LiveService
 from archetype.service.messages import MessageService
 from archetype.service.observing import Observers
 from archetype.service.origins import Origins
+from archetype.service.pending import BoundedAppender
 from archetype.service.plans import PlanService
 from archetype.service.queries import QueryService
 from archetype.service.quotas import QuotaService
@@ -75,7 +76,9 @@ class ServiceContainer:
         self.identity_service = IdentityService(self.database, self.world_service, self.gate)
         self.quota_service = QuotaService(self.database)
         self.label_service = LabelService(self.database, self.world_service)
-        self.command_service = CommandService(self.database, self.appender, self.world_service)
+        self.command_service = CommandService(
+            self.database, BoundedAppender(self.database, self.appender), self.world_service
+        )
         self.message_service = MessageService(self.command_service)
         self.state_service = StateService(self.database, self.world_service, self.budget)
         self.simulation_service = SimulationService(

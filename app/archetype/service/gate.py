@@ -13,7 +13,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from archetype.clock import monotonic_s, utc_now
-from archetype.errors import ArchetypeError, AuthenticationError, PermissionDeniedError, UnavailableError
+from archetype.errors import (
+    ArchetypeError,
+    AuthenticationError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    UnavailableError,
+)
 from archetype.limits import KEYS_KEPT_MAX
 from archetype.log.command import CommandType
 from archetype.log.payloads import is_world_name
@@ -196,6 +202,12 @@ class Gate:
                 action=action,
                 world=world,
             )
+
+    def deny_excess(
+        self, principal: Principal, error: QuotaExceededError, world: str | UUID | None = None
+    ) -> None:
+        """Record that a principal was refused for going beyond a quota, with which one."""
+        self.deny(principal, error, f"beyond {error.details['quota']}", world=world)
 
     def _deny_key(
         self, reason: str, address: str | None, key_id: str | None = None, actor_id: UUID | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from archetype.errors import TickNotFoundError
+from archetype.errors import CommandConflictError, TickNotFoundError
 from archetype.log.command import CommandType
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.worlds import WorldService
@@ -61,16 +61,18 @@ class LabelService:
             command_id=command_id,
             actor_id=actor_id,
         )
-        if is_relative and command_id is not None:
+        try:
+            await write_direct(
+                self._database,
+                command,
+                lambda connection: store.add(connection, command, name, tick, expected_version),
+                expected_version,
+            )
+        except CommandConflictError:
             made = await self._database.read(lambda connection: store.find_made(connection, command, name))
-            if made is not None:
-                return Label(name, made.tick, world.world_id)
-        await write_direct(
-            self._database,
-            command,
-            lambda connection: store.add(connection, command, name, tick, expected_version),
-            expected_version,
-        )
+            if made is None or not is_relative:
+                raise
+            tick = made.tick
         return Label(name, tick, world.world_id)
 
     async def remove(
@@ -93,8 +95,12 @@ class LabelService:
             expected_version,
         )
 
-    async def list_labels(self, world: WorldRow) -> list[Label]:
-        """List a world's labels, inherited ones too, by tick and name."""
+    async def list_labels(
+        self, world: WorldRow, *, after: tuple[int, str] | None = None, limit: int | None = None
+    ) -> list[Label]:
+        """List a world's labels, inherited ones too, by tick and name, behind those of `after`."""
         segments = (await self._worlds.lineage(world.world_id)).segments
-        rows = await self._database.read(lambda connection: store.list_inherited(connection, segments))
+        rows = await self._database.read(
+            lambda connection: store.list_inherited(connection, segments, after=after, limit=limit)
+        )
         return [Label(row.name, row.tick, row.world_id) for row in rows]

@@ -121,8 +121,9 @@ class RunService:
     ) -> RunInfo:
         """Let a run end behind the tick that is being computed, in whichever process; return it as it is now.
 
-        One that nobody computes ends at once; cancelled again it is answered as the first time. Raises
-        `RunEndedError` when it has ended otherwise.
+        One that nobody computes ends at once. Whoever cancels one that is cancelling is recorded too, and the
+        first reason counts; one that is cancelled is answered as it is. Raises `RunEndedError` when it has
+        ended otherwise.
         """
         info = await self.find(run_id)
         payload = {"run_id": str(run_id)} if reason is None else {"run_id": str(run_id), "reason": reason}

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from archetype.clock import monotonic_s, new_id, process_identity
+from archetype.clock import monotonic_s, new_id, new_owner
 from archetype.core.episodes import Judged
 from archetype.errors import (
     ArchetypeError,
@@ -63,7 +63,7 @@ class SimulationService:
         self._states = states
         self._judge = Judge(database, worlds, states)
         self._budget = budget
-        self._owner = process_identity()
+        self._owner = new_owner()
         self._lease_ttl_s = lease_ttl_s
         self._is_stopping = False
         self._running: set[UUID] = set()
@@ -87,7 +87,7 @@ class SimulationService:
 
     @property
     def owner(self) -> str:
-        """The name by which this process holds the worlds that it runs."""
+        """The name by which this service, and no other, holds the worlds that it runs."""
         return self._owner
 
     @property

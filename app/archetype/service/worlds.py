@@ -23,6 +23,7 @@ from archetype.errors import (
     FieldFault,
     InvalidInputError,
     LabelNotFoundError,
+    StateConflictError,
     TickNotFoundError,
     WorldNotFoundError,
 )
@@ -203,6 +204,16 @@ class WorldService:
         earlier = await self.earlier_forks(request)
         if earlier is not None:
             return earlier
+        try:
+            return await self._make_forks(parent, request)
+        except StateConflictError:
+            # An earlier try may have come through meanwhile, with the tick and settings of its own moment.
+            earlier = await self.earlier_forks(request)
+            if earlier is None:
+                raise
+            return earlier
+
+    async def _make_forks(self, parent: store.WorldRow, request: ForkRequest) -> list[WorldInfo]:
         ids = fork_ids(request)
         tick = request.tick if request.tick == -1 else self.committed(parent, request.tick)
         owner_id = parent.world_id

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.log.lineage import Segment
 from archetype.store.given import owned_ticks
-from archetype.store.schema import events, labels, snapshots, ticks, worlds
+from archetype.store.schema import events, snapshots, ticks, worlds
 from archetype.store.ticks import TickRow
 
 __all__ = ["LoggedTick", "WorldLink", "ticks_of", "world_links"]
@@ -20,7 +20,7 @@ __all__ = ["LoggedTick", "WorldLink", "ticks_of", "world_links"]
 
 @dataclass(frozen=True, slots=True)
 class WorldLink:
-    """A world by its place among others, with the ticks that its own labels name."""
+    """A world by its place among others."""
 
     world_id: UUID
     name: str
@@ -28,7 +28,6 @@ class WorldLink:
     fork_tick: int | None
     committed_tick: int
     is_archived: bool
-    labels: dict[str, int]
 
 
 def world_links(connection: Connection, member_id: UUID | None) -> list[WorldLink]:
@@ -36,39 +35,18 @@ def world_links(connection: Connection, member_id: UUID | None) -> list[WorldLin
 
     Siblings come in order of (fork_tick, world_id).
     """
-    statement = (
-        sa.select(
-            worlds.c.world_id,
-            worlds.c.name,
-            worlds.c.parent_id,
-            worlds.c.fork_tick,
-            worlds.c.committed_tick,
-            worlds.c.archived_at.is_not(None).label("is_archived"),
-            labels.c.name.label("label"),
-            labels.c.tick.label("labelled_tick"),
-        )
-        .outerjoin(labels, labels.c.world_id == worlds.c.world_id)
-        .order_by(worlds.c.fork_tick, worlds.c.world_id, labels.c.tick, labels.c.name)
-    )
+    statement = sa.select(
+        worlds.c.world_id,
+        worlds.c.name,
+        worlds.c.parent_id,
+        worlds.c.fork_tick,
+        worlds.c.committed_tick,
+        worlds.c.archived_at.is_not(None).label("is_archived"),
+    ).order_by(worlds.c.fork_tick, worlds.c.world_id)
     if member_id is not None:
         family = _family(member_id)
         statement = statement.join(family, family.c.world_id == worlds.c.world_id)
-    links: dict[UUID, WorldLink] = {}
-    for row in connection.execute(statement):
-        link = links.get(row.world_id)
-        if link is None:
-            link = links[row.world_id] = WorldLink(
-                row.world_id,
-                row.name,
-                row.parent_id,
-                row.fork_tick,
-                row.committed_tick,
-                bool(row.is_archived),
-                {},
-            )
-        if row.label is not None:
-            link.labels[row.label] = row.labelled_tick
-    return list(links.values())
+    return [WorldLink(**row) for row in connection.execute(statement).mappings()]
 
 
 def _family(member_id: UUID) -> sa.CTE:

@@ -12,10 +12,10 @@ from sqlalchemy.engine import Connection
 from archetype.errors import LabelNotFoundError, LabelTakenError
 from archetype.log.lineage import Segment
 from archetype.store.append import Answer, NewCommand, Status, append, lock_log
-from archetype.store.given import owned_ticks
-from archetype.store.schema import events, labels
+from archetype.store.given import given_rows, owned_ticks
+from archetype.store.schema import Id, events, labels
 
-__all__ = ["LabelRow", "add", "find_inherited", "find_made", "list_inherited", "remove"]
+__all__ = ["LabelRow", "add", "find_inherited", "find_made", "list_inherited", "own_labels", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +87,60 @@ def find_made(connection: Connection, command: NewCommand, name: str) -> LabelRo
 
 def find_inherited(connection: Connection, segments: Sequence[Segment], name: str) -> LabelRow | None:
     """Return a lineage's label of that name: the world's own, else that of the nearest ancestor."""
-    found = _nearest(connection, segments, labels.c.name == name)
-    return found.get(name)
+    nearest = _nearest(connection, segments, labels.c.name == name)
+    row = connection.execute(sa.select(*nearest.columns)).mappings().one_or_none()
+    return LabelRow(**row) if row else None
 
 
-def list_inherited(connection: Connection, segments: Sequence[Segment]) -> list[LabelRow]:
+def list_inherited(
+    connection: Connection,
+    segments: Sequence[Segment],
+    *,
+    after: tuple[int, str] | None = None,
+    limit: int | None = None,
+) -> list[LabelRow]:
     """Return the labels of a lineage by tick and name; of two with one name the nearer world's counts.
 
-    An ancestor contributes the labels of the ticks that the lineage shares with it.
+    An ancestor contributes the labels of the ticks that the lineage shares with it. `after` continues behind
+    a tick and name.
     """
-    return sorted(_nearest(connection, segments).values(), key=lambda each: (each.tick, each.name))
+    nearest = _nearest(connection, segments)
+    # By code points, whatever the database's own order of texts is.
+    name = sa.collate(nearest.c.name, "C" if connection.dialect.name == "postgresql" else "BINARY")
+    statement = sa.select(*nearest.columns).order_by(nearest.c.tick, name).limit(limit)
+    if after is not None:
+        tick, last = after
+        is_behind = sa.or_(nearest.c.tick > tick, sa.and_(nearest.c.tick == tick, name > last))
+        statement = statement.where(is_behind)
+    return [LabelRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def own_labels(connection: Connection, world_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Return the ticks that worlds' own labels name, by world and name, in the order of the ticks."""
+    wanted = given_rows(connection, {"world_id": Id}, [(each,) for each in world_ids], name="wanted")
+    statement = (
+        sa.select(labels.c.world_id, labels.c.name, labels.c.tick)
+        .join(wanted, wanted.c.world_id == labels.c.world_id)
+        .order_by(labels.c.tick, labels.c.name)
+    )
+    found: dict[UUID, dict[str, int]] = {}
+    for row in connection.execute(statement):
+        found.setdefault(row.world_id, {})[row.name] = row.tick
+    return found
 
 
 def _nearest(
     connection: Connection, segments: Sequence[Segment], *conditions: sa.ColumnElement[bool]
-) -> dict[str, LabelRow]:
-    """Return by name those labels of a lineage that meet the conditions, of two the nearer world's."""
-    depth_of = {segment.world_id: depth for depth, segment in enumerate(segments)}
+) -> sa.Subquery:
+    """Select those labels of a lineage that meet the conditions, of two with one name the nearer world's."""
     owned = owned_ticks(connection, segments)
-    statement = (
-        sa.select(*labels.columns)
+    # The nearer a world, the later the ticks begin that it owns.
+    place = sa.func.row_number().over(partition_by=labels.c.name, order_by=owned.c.from_tick.desc())
+    placed = (
+        sa.select(*labels.columns, place.label("place"))
         .join(owned, owned.c.world_id == labels.c.world_id)
         .where(labels.c.tick < owned.c.to_tick, *conditions)
+        .subquery("placed")
     )
-    nearest: dict[str, LabelRow] = {}
-    for row in connection.execute(statement).mappings():
-        label = LabelRow(**row)
-        other = nearest.get(label.name)
-        if other is None or depth_of[other.world_id] < depth_of[label.world_id]:
-            nearest[label.name] = label
-    return nearest
+    own = [placed.c[column.name] for column in labels.columns]
+    return sa.select(*own).where(placed.c.place == 1).subquery("nearest")

@@ -372,19 +372,20 @@ def _end_unowned(connection: Connection, world: WorldRow, run: RunRow, *, now: d
 def cancel_run(
     connection: Connection, command: NewCommand, run_id: UUID, expected_version: int | None = None
 ) -> Answer | None:
-    """Cancel a run by the command that asks for it, whose world is the run's; None if that was done before.
+    """Cancel a run by the command that asks for it, whose world is the run's; None if it has ended so.
 
     A run that a living process computes is cancelling until its next commit ends it, a rollout until its
-    episodes have ended; any other ends here.
+    episodes have ended; any other ends here. Of one that is cancelling, whoever asks again is recorded too,
+    and the first reason stays.
     Raises `RunEndedError` when it has ended otherwise; then nothing is written.
     """
     now = lock_log(connection)
     run = run_of(connection, run_id)
-    if run.status in {"cancelling", "cancelled"}:
+    if run.status == "cancelled":
         return None
     (answer,) = append(connection, [[command]], expected_version)
     world = find(connection, command.world_id)
-    if answer.status is not Status.ACCEPTED or world is None:
+    if answer.status is not Status.ACCEPTED or world is None or run.status == "cancelling":
         return answer
     if run.status in ENDED:
         msg = f"run {run_id} has {run.status} already; there is nothing left to cancel"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated
+from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -33,6 +34,9 @@ FamilyOf = Annotated[
     str | None, QueryParameter(description="Only the family of this world, by name or id; by default all.")
 ]
 WithArchived = Annotated[bool, QueryParameter(description="Removed worlds too.")]
+AfterWorld = Annotated[
+    UUID | None, QueryParameter(description="Continue behind the world of this id, wherever it stands.")
+]
 BeforeTick = Annotated[int | None, QueryParameter(ge=0, description="Only ticks below this one.")]
 
 
@@ -90,14 +94,23 @@ class AncestryRoutes(Controller):
         services: NamedDependency[ServiceContainer],
         world: FamilyOf = None,
         with_archived: WithArchived = False,  # noqa: FBT002  a parameter of the query, by name
+        after: AfterWorld = None,
+        limit: Limit = 100,
     ) -> Response[list[TreeNodeResponse]]:
-        """List worlds, each followed by its forks in the order of their ticks.
+        """List worlds, each followed by its forks in the order of their ticks; `Link: rel="next"` continues.
 
         Removed worlds are left out, unless one that lives comes of them or `with_archived` asks for them.
         """
         found = None if world is None else await services.world_service.find(world)
-        nodes = await services.ancestry_service.tree(found, with_archived=with_archived)
-        return await json_answer([asdict(node) for node in nodes])
+        nodes = await services.ancestry_service.tree(
+            found, with_archived=with_archived, after=after, limit=limit + 1
+        )
+        page, headers = [asdict(node) for node in nodes[:limit]], None
+        if len(nodes) > limit:
+            archived = "true" if with_archived else None
+            last = nodes[limit - 1].world_id
+            headers = next_page("/tree", world=world, with_archived=archived, after=last, limit=limit)
+        return await json_answer(page, headers)
 
     @get(
         "/worlds/{world:str}/ticks",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, PathParameter
+from litestar.params import FromPath, PathParameter, QueryParameter
 
 from archetype.api.gate import needs
+from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import WorldReference
+from archetype.api.requests import Limit, WorldReference
 from archetype.api.schemas.labels import LabelBody, LabelResponse
 from archetype.api.submitting import Submitter
 from archetype.log.command import CommandType
@@ -22,6 +23,12 @@ from archetype.service.references import Reference
 __all__ = ["LabelRoutes"]
 
 LabelName = Annotated[str, PathParameter(description="The label's name.")]
+AfterLabel = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=r"^\d{1,16}:", description="Continue behind this label, as its tick and name: `120:baseline`."
+    ),
+]
 
 
 class LabelRoutes(Controller):
@@ -57,11 +64,23 @@ class LabelRoutes(Controller):
 
     @get(summary="List labels", opt=needs(Access.READ_WORLD), responses=problems(404, 422))
     async def labels(
-        self, world: FromPath[str], services: NamedDependency[ServiceContainer]
-    ) -> list[LabelResponse]:
-        """List a world's labels by tick and name, those inherited from its ancestors too."""
+        self,
+        world: FromPath[str],
+        services: NamedDependency[ServiceContainer],
+        after: AfterLabel = None,
+        limit: Limit = 100,
+    ) -> Response[list[LabelResponse]]:
+        """List a world's labels by tick and name, those inherited from its ancestors too.
+
+        `Link: rel="next"` continues.
+        """
         found = await services.world_service.find(world)
-        return [LabelResponse(**asdict(each)) for each in await services.label_service.list_labels(found)]
+        labels = await services.label_service.list_labels(found, after=_place(after), limit=limit + 1)
+        page = [LabelResponse(**asdict(each)) for each in labels[:limit]]
+        if len(labels) <= limit:
+            return Response(page)
+        last = f"{page[-1].tick}:{page[-1].name}"
+        return Response(page, headers=next_page(f"/worlds/{found.world_id}/labels", after=last, limit=limit))
 
     @delete(
         "/{name:str}",
@@ -86,3 +105,10 @@ class LabelRoutes(Controller):
             actor_id=submitter.caller.actor_id,
             expected_version=conditions.expected_version,
         )
+
+
+def _place(after: str | None) -> tuple[int, str] | None:
+    if after is None:
+        return None
+    tick, _, name = after.partition(":")
+    return int(tick), name

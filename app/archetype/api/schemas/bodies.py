@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from litestar.enums import RequestEncodingType
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from archetype.core.faults import too_many
+from archetype.errors import InvalidInputError
 
 __all__ = ["Body", "json_body"]
 
@@ -21,3 +24,13 @@ class Body(BaseModel):
     """The base of request bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Return the body; faults too many to be listed are one `InvalidInputError`."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            if (many := too_many(error)) is None:
+                raise
+            raise InvalidInputError(many["message"], faults=[many]) from None

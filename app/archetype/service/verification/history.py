@@ -164,7 +164,7 @@ class WorldHistory:
                 self._begin_episodes(event)
             case CommandType.CANCEL_RUN:
                 payload = _object(event)
-                self.cancelling[UUID(payload["run_id"])] = payload.get("reason")
+                self.cancelling.setdefault(UUID(payload["run_id"]), payload.get("reason"))
             case _:
                 pass
 
