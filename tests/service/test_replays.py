@@ -1,11 +1,13 @@
 """Replaying: what is compared, and what is said of the first tick that differs."""
 
+import daft
 import pytest
 from daft import col
 
 from archetype.core.component import Component
 from archetype.core.config import WorldConfig
 from archetype.core.processor import AsyncProcessor, Processor
+from archetype.core.scheduling.extended_frame import ExtendedFrame
 from archetype.errors import CodeChangedError, CodeNotLoadedError, InvalidInputError, TickNotFoundError
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
@@ -84,6 +86,26 @@ async def test_a_sound_world_comes_out_the_same(services):
     assert (report.ticks_compared, report.ticks_skipped, report.divergence) == (5, 0, None)
     assert seen == [0, 1, 2, 3, 4]
     assert (await replay(services, from_tick=2, to_tick=4)).ticks_compared == 2
+
+
+@pytest.mark.parametrize("by_query", ["run", "replay"])
+async def test_with_and_without_queries_a_tick_has_the_same_hash(by_query, services, monkeypatch):
+    world_id = await world_of(services, "Pulling")
+    frames = []
+
+    def plain(rows):
+        frames.append(daft.from_arrow(rows))
+        return frames[-1]
+
+    with monkeypatch.context() as patched:
+        if by_query == "run":
+            patched.setattr(ExtendedFrame, "of", plain)
+        await run(services, world_id, 5)
+    with monkeypatch.context() as patched:
+        if by_query == "replay":
+            patched.setattr(ExtendedFrame, "of", plain)
+        report = await replay(services)
+    assert (report.ticks_compared, report.divergence, len(frames)) == (5, None, 5)
 
 
 async def test_the_first_divergence_is_named_to_the_value(services):

@@ -4,52 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from archetype.clock import monotonic_s, new_id, new_owner, utc_now
-from archetype.core.context import TickContext, Timers
+from archetype.clock import monotonic_s, new_id, new_owner
 from archetype.core.episodes import Judged
-from archetype.core.hooks import PostTick, PreTick
-from archetype.core.tick import ComputedTick, compute_tick
 from archetype.errors import (
     ArchetypeError,
-    CodeChangedError,
-    CodeNotLoadedError,
     RunCancelledError,
     TickFailedError,
     UnavailableError,
     WorldArchivedError,
     WorldBusyError,
 )
-from archetype.log.hashes import commit_hash
 from archetype.service.answers import refusal
 from archetype.service.budget import MemoryBudget
-from archetype.service.inputs import TickInputs, read_inputs
-from archetype.service.judging import Judge, recorded_return
-from archetype.service.observing import Observer, Phases, tick_seen
-from archetype.service.outcomes import recorded_report
-from archetype.service.policy import SnapshotPolicy
-from archetype.service.processors import LoadedCode, ProcessorPool
-from archetype.service.program import Program
-from archetype.service.programs import ADDING_TYPES, REPLACING_TYPES, ProgramService
-from archetype.service.projection import Projection, Snapshot, take_snapshot
-from archetype.service.runs import ActiveRun, RunRequest, RunResult, rejection_facts, run_command
-from archetype.service.schedulers import scheduler_settings
+from archetype.service.judging import Judge
+from archetype.service.observing import Observer
+from archetype.service.preparation import Preparation
+from archetype.service.processors import ProcessorPool
+from archetype.service.programs import ProgramService
+from archetype.service.runs import ActiveRun, RunRequest, RunResult, run_command
 from archetype.service.states import OnTick, StateService
-from archetype.service.storing import PageCounts, PreparedPages, prepare
+from archetype.service.storing import PageCounts
+from archetype.service.ticking import TickRunner
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
 from archetype.store.acceptance import NewCommand
-from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
-from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.run_rows import RunRow, run_totals
-from archetype.store.worlds import WorldRow
 
 __all__ = ["SimulationService"]
 
@@ -79,12 +65,21 @@ class SimulationService:
         self._budget = budget
         self._owner = new_owner()
         self._lease_ttl_s = lease_ttl_s
-        self._makes_patches = makes_patches
         self._is_stopping = False
         self._running: set[UUID] = set()
         self.pool = ProcessorPool(budget, is_running=worlds.is_running)
-        self.page_counts = PageCounts()
         self.programs = ProgramService(database, worlds)
+        self._preparation = Preparation(database, worlds, self.programs, self.pool)
+        self._ticks = TickRunner(
+            database,
+            worlds,
+            states,
+            preparation=self._preparation,
+            judge=self._judge,
+            observer=self._observer,
+            makes_patches=makes_patches,
+            is_stopping=lambda: self._is_stopping,
+        )
 
     def stop(self) -> None:
         """Let every run under way end behind the tick that it is computing."""
@@ -99,6 +94,11 @@ class SimulationService:
     def is_stopping(self) -> bool:
         """Whether no more runs begin here, and those under way end."""
         return self._is_stopping
+
+    @property
+    def page_counts(self) -> PageCounts:
+        """What this very service has stored so far."""
+        return self._ticks.page_counts
 
     @property
     def running_count(self) -> int:
@@ -136,7 +136,7 @@ class SimulationService:
         A retry with the same command id is answered with the row as it is now.
         """
         self.require_time()
-        await self._require_code(self._worlds.live(world_id))
+        await self._preparation.require_code(self._worlds.live(world_id))
         command = run_command(world_id, request)
         begun = await self._write_begun(command, request, may_wait=True)
         if begun.run is None:
@@ -151,7 +151,7 @@ class SimulationService:
 
     async def _run(self, live: LiveWorld, request: RunRequest, on_tick: OnTick | None) -> RunResult:
         self.require_time()
-        await self._require_code(live)
+        await self._preparation.require_code(live)
         begun = await self._begin(live.world_id, request)
         if not isinstance(begun, tuple):
             return begun
@@ -161,7 +161,7 @@ class SimulationService:
         try:
             while sealed is not None:
                 with self._telling_loss():
-                    committed = await self._tick(live, run, sealed)
+                    committed = await self._ticks.run(live, run, sealed)
                 sealed, end = committed.sealed, committed.run_end
                 if on_tick is not None:
                     await on_tick(run.world.committed_tick)
@@ -254,182 +254,6 @@ class SimulationService:
             raise refusal(command, begun.answer, request.expected_version)
         return begun
 
-    async def _tick(self, live: LiveWorld, run: ActiveRun, sealed: store.Sealed) -> Committed:
-        """Compute and commit one sealed tick; return the next one, sealed, or how the run ended."""
-        started_at, phases = utc_now(), Phases()
-        projection = await self._states.of_live(live, sealed.tick - 1)
-        inputs, code = await self._prepare(run.world, projection, sealed)
-        phases.end("prepare")
-        await live.hooks.fire(PreTick(live.world_id, sealed.tick))
-        context = TickContext(
-            world_id=live.world_id,
-            run_id=run.run_id,
-            tick=sealed.tick,
-            seed=run.world.seed,
-            resources=live.resources.in_tick(code.resources),
-            debug=run.request.is_debug,
-            inputs=run.inputs,
-            messages=inputs.messages,
-            reserve_ids=partial(self._reserve_ids, run, sealed.tick),
-            timers=Timers(now=monotonic_s),
-        )
-        computing = compute_tick(projection.state, inputs.changes, code.processors, context, code.scheduler)
-        computed = await self._keep_lease(run, computing)
-        computed_at = phases.end("compute")
-        rejections = (*inputs.rejections, *computed.rejections)
-        judged = await self._judge.tick(computed.state, run.request.episode)
-        after = run.after_tick(inputs.queued_count - len(rejections), len(rejections), judged)
-        is_last = after.is_over or self._is_stopping
-        stored = await self._to_be_stored(run.world, projection, inputs.program, is_last=is_last)
-        snapshot, pages = await asyncio.to_thread(self._in_pages, computed, projection, stored)
-        phases.end("hash")
-        following = projection.after_tick(computed, snapshot, inputs.program)
-        digest = commit_hash(
-            parent=projection.commit_hash,
-            tick=sealed.tick,
-            command_hashes=(row.hash for row in inputs.commands),
-            state=snapshot.state_hash,
-            code=inputs.program.hash,
-        )
-        commit = TickCommit(
-            world_id=live.world_id,
-            sealed=sealed,
-            lease=run.lease,
-            run_id=run.run_id,
-            parent_hash=projection.commit_hash,
-            commit_hash=digest,
-            state_hash=snapshot.state_hash,
-            code_hash=inputs.program.hash,
-            program=None if inputs.program.hash == projection.stored_code else inputs.program.document,
-            next_entity_id=max(sealed.next_entity_id, computed.report.next_entity_id),
-            entity_count=computed.state.entity_count,
-            command_count=len(inputs.commands),
-            rejected_count=len(rejections),
-            started_at=started_at,
-            compute_ms=(computed_at - phases.began_s) * 1000,
-            persist_ms=(monotonic_s() - computed_at) * 1000,
-            rejections=rejection_facts(inputs, rejections, sealed.tick),
-            commands_applied=inputs.queued_count - len(rejections),
-            archetype_counts={key: table.row_count for key, table in computed.state.tables.items()},
-            ran=recorded_report(computed.report) | recorded_return(judged),
-            new_archetypes=following.new_archetypes,
-            snapshots=pages.snapshots,
-            run_progress=(after.completed, after.applied),
-            run_end=after.end(sealed.tick) if is_last else None,
-        )
-        committed = await self._database.write(lambda connection: commit_tick(connection, commit))
-        phases.end("persist")
-        self._observer.ticked(tick_seen(commit, phases))
-        run.advance(after, committed_tick=sealed.tick)
-        is_stored = any(tick == sealed.tick for _, tick in stored)
-        self.page_counts.add(pages, committed.pages_there)
-        bases = pages.known(committed.pages_there) if is_stored else None
-        live.projection = following.committed(digest, bases)
-        if live.hooks.has(PostTick):
-            results = {table.archetype.components: table.rows for table in computed.state}
-            await live.hooks.fire(PostTick(live.world_id, sealed.tick + 1, results))
-        return committed
-
-    async def _to_be_stored(
-        self, world: WorldRow, before: Projection, program: Program, *, is_last: bool
-    ) -> list[tuple[UUID, int]]:
-        """Return which snapshots a tick's commit has to store, by owner and tick: its own, the one before."""
-        stored: list[tuple[UUID, int]] = []
-        is_new_program = program.hash != before.program.hash
-        if not before.is_stored and (is_new_program or before.committed_tick == world.fork_tick):
-            owner_id = (await self._worlds.lineage(world.world_id)).owner_of(before.committed_tick)
-            stored.append((owner_id, before.committed_tick))
-        tick = before.committed_tick + 1
-        if is_last or SnapshotPolicy.of_config(world.config).wants(tick) or not program.is_deterministic:
-            stored.append((world.world_id, tick))
-        return stored
-
-    def _in_pages(
-        self, computed: ComputedTick, before: Projection, stored: Sequence[tuple[UUID, int]]
-    ) -> tuple[Snapshot, PreparedPages]:
-        """Cut a computed state into pages, and prepare those that are to be stored."""
-        snapshot = take_snapshot(computed.state, computed.tombstones, before.snapshot)
-        chosen = [
-            (owner_id, tick, before.snapshot if tick == before.committed_tick else snapshot)
-            for owner_id, tick in stored
-        ]
-        return snapshot, prepare(chosen, makes_patches=self._makes_patches)
-
-    async def _reserve_ids(self, run: ActiveRun, tick: int, count: int) -> int:
-        """Take ids for entities that a tick spawns."""
-        world = run.world
-        first_id = await self._database.write(
-            lambda connection: store.reserve_entity_ids(
-                connection, world.world_id, run.lease, tick=tick, count=count
-            )
-        )
-        if first_id is None:
-            raise _taken_over(world)
-        return first_id
-
-    async def _prepare(
-        self, world: WorldRow, projection: Projection, sealed: store.Sealed
-    ) -> tuple[TickInputs, LoadedCode]:
-        """Read a sealed tick's inputs and build its processors and scheduler.
-
-        The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a
-        replacement that came too late for the tick, and waits for the next one, holds for it already. So does
-        a resource that was added after the tick was sealed by a run which did not commit it.
-        """
-        inputs = await self._read_inputs(projection, sealed)
-        if sealed.was_sealed:
-            late = await self._late(projection.world_id, sealed.tick, ADDING_TYPES)
-            inputs = replace(inputs, program=read_inputs(late, inputs.program).program)
-        program = inputs.program.scheduled(scheduler_settings(world.config))
-        try:
-            return replace(inputs, program=program), self.pool.load(world.world_id, program)
-        except CodeChangedError:
-            late = await self._late(projection.world_id, sealed.tick, REPLACING_TYPES)
-            program = read_inputs(late, program).program
-            return replace(inputs, program=program), self.pool.load(world.world_id, program)
-
-    async def _late(self, world_id: UUID, tick: int, types: Sequence[str]) -> list[LogRow]:
-        """Return the commands that came too late for a sealed tick, and wait for the next one."""
-        rows = await self._database.read(lambda connection: pending(connection, world_id, types))
-        return [row for row in rows if row.event.tick == tick + 1]
-
-    async def _require_code(self, live: LiveWorld) -> None:
-        """Refuse to seal anything while a world's code is not here, or not the recorded one."""
-        try:
-            held = live.projection
-            if held is not None:
-                self.pool.load(live.world_id, held.program)
-                return
-        except (CodeChangedError, CodeNotLoadedError):
-            pass  # what waits for the next tick may replace or remove it
-        world = await self._worlds.peek(live.world_id)
-        if world is not None:
-            self.pool.load(live.world_id, await self.programs.program(world))
-
-    async def _read_inputs(self, projection: Projection, sealed: store.Sealed) -> TickInputs:
-        if not sealed.has_commands:
-            return TickInputs.none(projection.program)
-        rows = await self._database.read(
-            lambda connection: commands_of_tick(connection, projection.world_id, sealed.tick)
-        )
-        return await asyncio.to_thread(read_inputs, rows, projection.program)
-
-    async def _keep_lease(self, run: ActiveRun, computing: Awaitable[ComputedTick]) -> ComputedTick:
-        """Compute a tick, however long it takes, and hold the world's lease meanwhile."""
-        task = asyncio.ensure_future(computing)
-        try:
-            while not (await asyncio.wait({task}, timeout=run.lease.ttl_s / 3))[0]:
-                held = await self._database.write(
-                    lambda connection: store.renew_lease(connection, run.world.world_id, run.lease)
-                )
-                if not held:
-                    raise _taken_over(run.world)
-            return task.result()
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-
     async def _end(
         self,
         run: ActiveRun,
@@ -463,11 +287,6 @@ class SimulationService:
             commands_rejected=totals.rejected_count,
             final_tick=totals.next_tick,
         )
-
-
-def _taken_over(world: WorldRow) -> WorldBusyError:
-    msg = f"world {world.name!r} was taken over or removed while a tick was computed"
-    return WorldBusyError(msg, retry_after_s=1.0)
 
 
 def _no_run(command_id: UUID) -> TickFailedError:

@@ -140,7 +140,7 @@ def commit_tick(connection: Connection, commit: TickCommit) -> Committed:
     position = record_facts(connection, commit.world_id, facts, first_version=first_version, moment=now)
     place = {"world_id": commit.world_id, "tick": commit.sealed.tick}
     position += len(commit.rejections)
-    connection.execute(ticks.insert(), place | {"position": position} | commit.values)
+    connection.execute(_INSERT_TICK, place | {"position": position} | commit.values)
     for snapshot in commit.snapshots:
         write_snapshot(connection, snapshot)
     if commit.run_end is not None:
@@ -187,6 +187,7 @@ _ADVANCE_WORLD = (
     )
     .returning(worlds.c.head_version, worlds.c.next_entity_id, _HAS_COMMANDS.label("has_commands"))
 )
+_INSERT_TICK = ticks.insert()
 _ADVANCE_RUN = (
     sa.update(runs)
     .where(runs.c.run_id == sa.bindparam("run"))

@@ -65,6 +65,7 @@ class LogRow:
         return 1 if first is None else first + self.entity_count
 
 
+_INSERT = events.insert()
 _ADVANCE = (
     sa.update(log_head)
     .values(position=log_head.c.position + sa.bindparam("count"))
@@ -111,7 +112,8 @@ def _take_positions(connection: Connection, count: int) -> int:
 
 
 def _write(connection: Connection, recorded: Sequence[HashedEvent]) -> None:
-    connection.execute(events.insert(), [event._asdict() | {"hash": event_hash(event)} for event in recorded])
+    rows = [event._asdict() | {"hash": event_hash(event)} for event in recorded]
+    connection.execute(_INSERT, rows)
 
 
 def write_first_commands(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import CorruptionError, UnavailableError
 from archetype.log.patches import CHAIN_PAGES_MAX, Base, Codec, StoredForm, chain_cost, restore
+from archetype.store.inserting import insert_new
 from archetype.store.schema import pages
 
 __all__ = ["Hold", "PageSet", "insert_pages", "read_pages", "with_bases"]
@@ -29,8 +29,7 @@ def insert_pages(connection: Connection, forms: Collection[StoredForm]) -> set[b
     each other for good. Raises `UnavailableError` where the base of a patch is gone: then another process
     went on with the world, and what it dropped was collected.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(pages).on_conflict_do_nothing().returning(pages.c.page_hash)
+    statement = insert_new(connection, pages, pages.c.page_hash)
     there = {form.page_hash for form in forms}
     rows = [_values(form) for form in sorted(forms, key=lambda form: form.page_hash)]
     for start in range(0, len(rows), _PAGES_PER_STATEMENT):

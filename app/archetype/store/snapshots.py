@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from archetype.core.archetype import Archetype
@@ -19,6 +18,7 @@ from archetype.errors import CorruptionError
 from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Segment, Stretch
 from archetype.log.patches import StoredForm
+from archetype.store.inserting import insert_new
 from archetype.store.pages import insert_pages
 from archetype.store.schema import archetypes, programs, snapshots
 
@@ -93,8 +93,7 @@ def _archetype_values(archetype: Archetype) -> dict[str, Any]:
 
 
 def _insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+    connection.execute(insert_new(connection, table), list(rows))
 
 
 def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:

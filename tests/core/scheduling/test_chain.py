@@ -448,13 +448,13 @@ async def test_when_all_have_ended_nobody_runs_on_them():
 
 
 async def test_processors_in_a_row_are_one_query(monkeypatch):
-    queries, collect = [], Frames._collect
+    queries, evaluated = [], Frames.evaluated
 
-    def counting(self, df):
+    def counting(self, *given):
         queries.append(1)
-        return collect(self, df)
+        return evaluated(self, *given)
 
-    monkeypatch.setattr(Frames, "_collect", counting)
+    monkeypatch.setattr(Frames, "evaluated", counting)
     mapped = framed(lambda df: {"expos__y": col("expos__x")})
     result = await run_processors(movers(1), [adds(1), framed(lambda df: df), mapped, adds(2)], context())
     assert column(result.state, "expos__x") == {1: 112.0}

@@ -127,13 +127,27 @@ async def test_a_dropped_constant_comes_back():
     assert returned.to_pydict()["tick"] == [3, 3]
 
 
-async def test_a_collected_frame_has_plain_rows_and_goes_on():
+@pytest.mark.parametrize("amount", [1, 2], ids=["by-query", "in-place"])
+async def test_a_collected_frame_gives_what_is_made_of_its_rows(amount):
     frames = Frames(table(), context())
-    changed = frames.first.with_column("fracell__v", col("fracell__v") + 1)
-    following, rows = await frames.collected(described(lambda df: df), changed)
+    changed = frames.first.with_column("fracell__v", col("fracell__v") * amount)
+    rows = await frames.collected(described(lambda df: df), changed, lambda rows: rows)
     assert isinstance(rows, pa.Table)
-    assert rows.column("fracell__v").to_pylist() == [2.0, 3.0]
-    assert frames.has_dtypes(following)
+    assert rows.column_names == frames.names
+    assert rows.column("fracell__v").to_pylist() == [1.0 * amount, 2.0 * amount]
+
+
+@pytest.mark.parametrize("amount", [1, 2], ids=["by-query", "in-place"])
+async def test_what_is_wrong_with_collected_rows_is_the_processors_error(amount):
+    def refuse(rows):
+        raise ValueError(f"{rows.num_rows} rows are too many")
+
+    frames = Frames(table(), context())
+    changed = frames.first.with_column("fracell__v", col("fracell__v") * amount)
+    with pytest.raises(
+        ProcessorError, match=r"FraSut failed on .* at tick 3: ValueError: 2 rows are too many"
+    ):
+        await frames.collected(described(lambda df: df), changed, refuse)
 
 
 def test_rows_that_ended_lose_their_ids():

@@ -6,6 +6,7 @@ from daft import col, lit
 
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor
+from archetype.core.scheduling.frames import Frames
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.results import SystemResult
 from archetype.core.scheduling.system import system
@@ -296,15 +297,13 @@ async def test_a_system_with_a_timeout_may_be_left_running_and_what_it_writes_th
 
 def counted_queries(monkeypatch):
     """Count the queries by which expressions are evaluated, by how many each evaluates."""
-    from archetype.core.scheduling import column_writes
+    counts, evaluated = [], Frames.evaluated
 
-    counts, evaluate = [], column_writes._evaluate
+    def counting(self, df, columns, use):
+        counts.append(len(columns))
+        return evaluated(self, df, columns, use)
 
-    def counting(df, expressions):
-        counts.append(len(expressions))
-        return evaluate(df, expressions)
-
-    monkeypatch.setattr(column_writes, "_evaluate", counting)
+    monkeypatch.setattr(Frames, "evaluated", counting)
     return counts
 
 

@@ -7,6 +7,7 @@ the work of collecting is saved.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,14 @@ class QueryFigures:
     cell_count: int
     ended_count: int
     duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Closed:
+    """The rows that a query left, and how many cells it changed."""
+
+    rows: CheckedRows
+    cell_count: int
 
 
 @dataclass(slots=True)
@@ -93,12 +102,12 @@ class _Chain:
             segment.append(system)
             if not system.processor.deterministic:
                 break
-        checked = await self._collected(frames, segment, start, df)
-        if checked is None:
+        closed = await self._collected(frames, segment, start, df)
+        if closed is None:
             for system in segment:
                 await self.query([system])
         else:
-            self._close(segment[-1], table, checked, started)
+            self._close(segment[-1], table, closed, started)
         return len(segment)
 
     async def _extended(
@@ -120,22 +129,21 @@ class _Chain:
 
     async def _collected(
         self, frames: Frames, segment: Sequence[SystemDescriptor], start: DataFrame, df: DataFrame
-    ) -> CheckedRows | None:
+    ) -> _Closed | None:
         """Collect a query's frame; None if its processors have to be run one by one.
 
         They have to if a row ends, which those behind must not see, and if it fails: to name who is at fault.
         """
         if df is start:
-            return CheckedRows(frames.table, None)
+            return _Closed(CheckedRows(frames.table, None), 0)
         is_alone = len(segment) == 1
         try:
-            _, output = await frames.collected(segment[-1], df)
-            checked = await asyncio.to_thread(_checked, frames, segment[-1], output)
+            closed = await frames.collected(segment[-1], df, functools.partial(_checked, frames.table))
         except TickFailedError:
             if is_alone:
                 raise
             return None
-        return checked if is_alone or checked.inactive is None else None
+        return closed if is_alone or closed.rows.inactive is None else None
 
     async def _apart(
         self, frames: Frames, system: SystemDescriptor, returned: Mapping[str, Any], started: float
@@ -152,24 +160,17 @@ class _Chain:
         except Exception as exc:
             raise frames.error(system, said(exc)) from exc
         checked = CheckedRows(folded.state.tables.get(archetype_id), folded.tombstones.get(archetype_id))
-        self._close(system, table, checked, started, cell_count=folded.cell_counts.get(system.index, 0))
+        self._close(system, table, _Closed(checked, folded.cell_counts.get(system.index, 0)), started)
 
     def _close(
-        self,
-        system: SystemDescriptor,
-        before: ArchetypeTable,
-        checked: CheckedRows,
-        started: float,
-        *,
-        cell_count: int | None = None,
+        self, system: SystemDescriptor, before: ArchetypeTable, closed: _Closed, started: float
     ) -> None:
-        result = self.result
-        result.active = checked.active
-        result.inactive = merged_tombstones(before.archetype, result.inactive, checked.inactive)
-        cells = _changed_cells(before, checked) if cell_count is None else cell_count
-        ended_count = 0 if checked.inactive is None else checked.inactive.row_count
+        result, rows = self.result, closed.rows
+        result.active = rows.active
+        result.inactive = merged_tombstones(before.archetype, result.inactive, rows.inactive)
+        ended_count = 0 if rows.inactive is None else rows.inactive.row_count
         duration_ms = (self._now() - started) * 1000
-        result.figures[system.index] = QueryFigures(cells, ended_count, duration_ms)
+        result.figures[system.index] = QueryFigures(closed.cell_count, ended_count, duration_ms)
 
 
 def _with_columns(frames: Frames, df: DataFrame, returned: Mapping[str, Any]) -> DataFrame | None:
@@ -186,11 +187,9 @@ def _with_columns(frames: Frames, df: DataFrame, returned: Mapping[str, Any]) ->
     return extended if frames.has_dtypes(extended) else None
 
 
-def _checked(frames: Frames, system: SystemDescriptor, output: pa.Table) -> CheckedRows:
-    try:
-        return check_rows(frames.table, output)
-    except Exception as exc:
-        raise frames.error(system, said(exc)) from exc
+def _checked(before: ArchetypeTable, output: pa.Table) -> _Closed:
+    rows = check_rows(before, output)
+    return _Closed(rows, _changed_cells(before, rows))
 
 
 def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:
@@ -199,11 +198,11 @@ def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:
     for after in (checked.active, checked.inactive):
         if after is None or after is before:
             continue
-        rows = np.searchsorted(before.entity_ids, after.entity_ids)
-        is_whole = len(rows) == before.row_count
+        is_whole = after.row_count == before.row_count
+        rows = None if is_whole else pa.array(np.searchsorted(before.entity_ids, after.entity_ids))
         for name in before.archetype.schema.names:
             array, old = after.array(name), before.array(name)
             if array is not old:
-                old = old if is_whole else old.take(pa.array(rows))
+                old = old if rows is None else old.take(rows)
                 count += int(np.count_nonzero(differing(old, array, None)))
     return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,7 +107,8 @@ async def evaluated(
     is_shared = len(returned) > 1
     if expressions:
         try:
-            values = await asyncio.to_thread(_evaluate, df, expressions)
+            named = {f"value_{place}": expression for place, expression in enumerate(expressions)}
+            values = await frames.evaluated(df, named, _arrays)
         except Exception as exc:
             if not is_shared:
                 system = returned[0][0]
@@ -124,9 +124,7 @@ async def evaluated(
     return writes
 
 
-def _evaluate(df: DataFrame, expressions: Sequence[Expression]) -> list[pa.Array]:
-    selected = [expression.alias(f"value_{place}") for place, expression in enumerate(expressions)]
-    rows = df.select(*selected).collect().to_arrow()
+def _arrays(rows: pa.Table) -> list[pa.Array]:
     return [_one_array(column) for column in rows.columns]
 
 

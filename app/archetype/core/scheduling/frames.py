@@ -7,7 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyarrow as pa
 
@@ -20,9 +20,11 @@ from archetype.core.state import ArchetypeTable, WorldState
 from archetype.errors import ProcessorError, TickFailedError
 
 if TYPE_CHECKING:
-    from daft import DataFrame
+    from daft import DataFrame, Expression
 
 __all__ = ["Frames", "GroupFrames", "said"]
+
+T = TypeVar("T")
 
 
 class GroupFrames:
@@ -57,9 +59,9 @@ class Frames:
     @functools.cached_property
     def first(self) -> DataFrame:
         """The frame of the table's rows, all of them active."""
-        import daft  # noqa: PLC0415
+        from archetype.core.scheduling.extended_frame import ExtendedFrame  # noqa: PLC0415
 
-        return self._with_constants(daft.from_arrow(self.shown.rows), is_active=True)
+        return self._with_constants(ExtendedFrame.of(self.shown.rows), is_active=True)
 
     @functools.cached_property
     def _dtypes(self) -> dict[str, Any]:
@@ -91,16 +93,33 @@ class Frames:
             "process() with `return df`",
         )
 
-    async def collected(self, system: SystemDescriptor, df: DataFrame) -> tuple[DataFrame, pa.Table]:
-        """Run a frame's query off the event loop; give the frame that goes on from there, and its rows."""
+    async def collected(self, system: SystemDescriptor, df: DataFrame, use: Callable[[pa.Table], T]) -> T:
+        """Collect a frame, and give what `use` makes of its rows; both off the event loop.
+
+        Raises ProcessorError if that fails, and the tick's errors that `use` raises.
+        """
+        from daft import col  # noqa: PLC0415
+
         try:
-            return await asyncio.to_thread(self._collect, df)
+            return await self.evaluated(df, {name: col(name) for name in self.names}, use)
+        except TickFailedError:
+            raise
         except Exception as exc:
             self.require_readable(system, exc)
             raise self.error(system, said(exc)) from exc
 
+    async def evaluated(
+        self, df: DataFrame, columns: Mapping[str, Expression], use: Callable[[pa.Table], T]
+    ) -> T:
+        """Evaluate columns over a frame, and give what `use` makes of them; both off the event loop."""
+        from archetype.core.scheduling.extended_frame import selected  # noqa: PLC0415
+
+        return await asyncio.to_thread(lambda: use(selected(df, columns)))
+
     def has_dtypes(self, df: DataFrame) -> bool:
         """Say whether a frame has exactly this one's columns and types."""
+        if df.schema() == self.first.schema():
+            return True
         return {column.name: column.dtype for column in df.schema()} == self._dtypes
 
     def without_ended(self, df: DataFrame) -> DataFrame:
@@ -108,6 +127,10 @@ class Frames:
         from daft import col, lit  # noqa: PLC0415
         from daft.functions import when  # noqa: PLC0415
 
+        from archetype.core.scheduling.extended_frame import ExtendedFrame  # noqa: PLC0415
+
+        if isinstance(df, ExtendedFrame) and df.constants.get("is_active") is True:
+            return df
         kept = when(col("is_active"), col("entity_id")).otherwise(lit(None))
         return df.with_column("entity_id", kept)
 
@@ -169,12 +192,6 @@ class Frames:
                     f"changed {name!r} from {self._dtypes[name]} to {dtype}; cast it back before returning",
                 )
         return self._with_constants(df, is_active=False)
-
-    def _collect(self, df: DataFrame) -> tuple[DataFrame, pa.Table]:
-        from daft import col  # noqa: PLC0415
-
-        collected = df.select(*[col(name) for name in self.names]).collect()
-        return self._with_constants(collected, is_active=False), collected.to_arrow()
 
     def require_readable(self, system: SystemDescriptor, exc: Exception) -> None:
         """Raise AccessViolationError if an error names a column that is hidden from its processor."""

@@ -135,8 +135,8 @@ async def _run_frame(system: SystemDescriptor, frames: Frames) -> FrameWrites | 
         return FrameWrites()
     if isinstance(returned, Mapping):
         return Waiting(frames, df, mapping_writes(frames, system, returned))
-    _, output = await frames.collected(system, cast("Any", returned))
-    return await asyncio.to_thread(frame_writes, frames, system, output)
+    use = functools.partial(frame_writes, frames, system)
+    return await frames.collected(system, cast("Any", returned), use)
 
 
 def _output(
