@@ -31,7 +31,7 @@ from archetype.service.ranges import committed_range
 from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.faults import FaultKind, Findings
-from archetype.store.append import Answer, NewCommand, Status
+from archetype.store.acceptance import Answer, NewCommand, Status
 from archetype.store.denials import Origin
 from archetype.store.pending import PendingCount
 from archetype.store.worlds import WorldRow

@@ -94,9 +94,26 @@ def test_strings_are_escaped_no_more_than_they_must_be():
     )
 
 
+def test_a_backslash_before_u0000_is_no_nul():
+    assert canonical_json(["\\u0000", "\\\\u0000"]) == r'["\\u0000","\\\\u0000"]'
+
+
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, "\ud800", "a\x00", {"\x00": 1}, {1: 2}, {"a": object()}, b"x", 2**64, -(2**63) - 1],
+    [
+        math.nan,
+        math.inf,
+        "\ud800",
+        "a\x00",
+        "\\\x00",
+        "\\\\\x00",
+        {"\x00": 1},
+        {1: 2},
+        {"a": object()},
+        b"x",
+        2**64,
+        -(2**63) - 1,
+    ],
 )
 def test_what_has_no_json_form_is_refused(value):
     with pytest.raises(InvalidInputError):

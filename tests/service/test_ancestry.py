@@ -11,7 +11,7 @@ from archetype.service.admission import CommandRequest
 from archetype.service.ancestry import AncestryService
 from archetype.service.runs import RunRequest
 from archetype.store import labels
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.schema import snapshots, ticks, worlds
 from archetype.store.worlds import NewWorld, create
 

@@ -10,7 +10,7 @@ from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import OverloadedError, UnavailableError
 from archetype.service.appender import Appender
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 
 
 async def a_world(services):

@@ -13,7 +13,7 @@ from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import CorruptionError, InvalidInputError, UnavailableError
 from archetype.service.container import ServiceContainer
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database, parse_url
 from archetype.store.schema import log_head
 

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from archetype.clock import new_id, utc_now
 from archetype.log.command import QUEUED_TYPES, CommandStatus
 from archetype.log.facts import Fact, FactType
-from archetype.store.append import NewCommand, append, lock_log
+from archetype.store.acceptance import NewCommand
+from archetype.store.append import append, lock_log
 from archetype.store.history import HistoryFilter, history
 from archetype.store.log import record_facts
 from archetype.store.schema import events, worlds

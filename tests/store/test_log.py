@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from archetype.clock import new_id
 from archetype.errors import CorruptionError
-from archetype.store.append import NewCommand, Status, append
+from archetype.store.acceptance import NewCommand, Status
+from archetype.store.append import append
 from archetype.store.log import checked, commands_of_tick
 from archetype.store.schema import events, log_head
 from archetype.store.worlds import NewWorld, archive, create, find
@@ -179,6 +180,35 @@ async def test_a_tick_applies_commands_by_due_tick_then_priority_then_version(da
     await database.write(lambda connection: append(connection, [commands]))
     rows = await database.read(lambda connection: commands_of_tick(connection, world_id, 2))
     assert [row.payload["n"] for row in rows] == [4, 1, 3, 2, 0]
+
+
+@pytest.mark.parametrize("count", [1, 4, 85, 597])
+async def test_every_row_of_a_long_group_stands_as_it_was_answered(database, count):
+    """However many rows one statement takes; those of two worlds lie between each other."""
+    worlds = [await make_world(database) for _ in range(2)]
+    group = [
+        NewCommand(new_id(), worlds[number % 2], "spawn", f'{{"n":{number}}}', entity_count=1)
+        for number in range(count)
+    ]
+    answers = await database.write(lambda connection: append(connection, [group]))
+    again = await database.write(lambda connection: append(connection, [group]))
+    assert {answer.status for answer in again} == {Status.DUPLICATE}
+    assert [answer[1:5] for answer in again] == [answer[1:5] for answer in answers]
+    for world_id in worlds:
+        rows = checked(
+            await database.read(
+                lambda connection, world_id=world_id: commands_of_tick(connection, world_id, 0)
+            )
+        )
+        stands = [
+            (command.event_id, *answer[1:5])
+            for command, answer in zip(group, answers, strict=True)
+            if command.world_id == world_id
+        ]
+        found = [row.event for row in checked(rows) if row.event.type == "spawn"]
+        assert stands == [
+            (each.event_id, each.position, each.version, each.tick, each.first_entity_id) for each in found
+        ]
 
 
 async def test_positions_have_no_hole_and_follow_commit_order(database):

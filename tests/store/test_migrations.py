@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from archetype.clock import new_id
 from archetype.errors import SchemaOutdatedError
 from archetype.store import migrate, schema
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
 from archetype.store.worlds import NewWorld, create
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from archetype.clock import new_id, utc_now
 from archetype.errors import QuotaExceededError
 from archetype.log.costs import DEFAULT_QUOTA, Quota
-from archetype.store.append import NewCommand, Status, append
+from archetype.store.acceptance import NewCommand, Status
+from archetype.store.append import append
 from archetype.store.usage import day_of, find_usage, set_quota
 from archetype.store.worlds import NewWorld, create
 

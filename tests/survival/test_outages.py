@@ -10,7 +10,7 @@ from archetype.clock import new_id
 from archetype.errors import UnavailableError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.container import ServiceContainer
-from archetype.store import append, database
+from archetype.store import append, postgres
 from archetype.store.database import Database
 from survival.deeds import Deeds
 from survival.invariants import check
@@ -101,7 +101,7 @@ async def test_cut_connections_are_made_anew(postgres_database_url):
 
 
 async def test_who_holds_the_logs_lock_too_long_is_named_as_the_cause(postgres_database_url, monkeypatch):
-    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_S", 1)
     rival = Database(postgres_database_url)
     async with ServiceContainer(postgres_database_url) as services:
         deeds = await Deeds.begin(services)

@@ -120,7 +120,7 @@ def create_app(
             QuotaRoutes,
         ],
         lifespan=[lifespan],
-        guards=[door.guard],
+        middleware=[door.before],
         dependencies={
             "caller": Provide(door.caller, sync_to_thread=False),
             "services": Provide(lambda: container, sync_to_thread=False, use_cache=True),

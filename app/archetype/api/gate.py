@@ -1,18 +1,18 @@
-"""The door of the HTTP face: every route declares its action, and one guard asks the gate before all else."""
+"""The door of the HTTP face: every route declares its action, and the gate is asked before all else."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
-from litestar.types import Scope
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from archetype.errors import PermissionDeniedError, QuotaExceededError
 from archetype.limits import ADDRESS_CHARACTERS_MAX
@@ -70,15 +70,28 @@ class Door:
         self._gate = gate
         self._is_loopback = is_loopback
 
-    async def guard(self, connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+    def before(self, app: ASGIApp) -> ASGIApp:
+        """Wrap what answers a route: nothing of a request is looked at before it is let in.
+
+        This is a middleware, since the framework copies its description of a route for each call of a guard.
+        """
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._let_in(ASGIConnection(scope))
+            await app(scope, receive, send)
+
+        return guarded
+
+    async def _let_in(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         """Authenticate and authorise a request, before its body is read and its parameters are looked at."""
-        declared = route.opt.get(DECLARATION)
+        scope = connection.scope
+        declared = scope["route_handler"].opt.get(DECLARATION)
         if declared == OPEN[DECLARATION]:
             return
         is_local = self._is_loopback and _comes_from_here(connection)
         address = None if connection.client is None else connection.client.host[:ADDRESS_CHARACTERS_MAX]
         principal = await self._gate.authenticate(_key_of(connection), is_local=is_local, address=address)
-        connection.scope["state"]["principal"] = principal
+        scope["state"]["principal"] = principal
         if declared is None:
             msg = "this route declares no action, so it is closed"
             raise PermissionDeniedError(msg)
@@ -90,7 +103,7 @@ class Door:
         if decided is not None:
             # The world that was decided on is the one that is read. The framework keeps the old mapping for
             # other requests with this path.
-            connection.scope["path_params"] = {**parameters, "world": f"{decided}{at}{tick}"}
+            scope["path_params"] = {**parameters, "world": f"{decided}{at}{tick}"}
 
     async def note_excess(self, error: Exception, scope: Scope) -> None:
         """Record that a caller was refused for going beyond a quota; anything else passes by."""
@@ -132,7 +145,12 @@ def _comes_from_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     places = [f"//{headers.get('host', '')}", *([headers["origin"]] if "origin" in headers else [])]
-    return all(is_loopback_host(_host_of(place)) for place in places)
+    return all(_is_loopback_place(place) for place in places)
+
+
+@lru_cache(maxsize=64)
+def _is_loopback_place(url: str) -> bool:
+    return is_loopback_host(_host_of(url))
 
 
 def _host_of(url: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ SINGLE_USER = (
     "single user: there is no API key yet, so whoever uses this machine is an administrator; "
     "`archetype actor create` and `archetype key create` end that"
 )
+COLLECTED_OBJECTS = (50_000, 20, 100)
+"""When Python looks for cycles: by default every 700 objects, among them all of the commands that wait."""
 STALLED_GRACE_S = 1.5
 """How long a client that neither reads nor writes may hold up the end."""
 
@@ -76,6 +79,7 @@ def serve(
     server = Server(config, on_started=ready, on_stop=stop)
 
     async def run() -> None:
+        gc.set_threshold(*COLLECTED_OBJECTS)
         try:
             async with app.lifespan():
                 await container.gate.has_keys()

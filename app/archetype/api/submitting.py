@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +55,7 @@ class Submitter:
         world = await self.permit(world, [request.type])
         world_id = await world_id_of(self.services, world)
         if conditions.key is not None:
-            request = replace(request, id=conditions.command_id(world_id, request.id))
+            request = request._replace(id=conditions.command_id(world_id, request.id))
         receipt = await self.services.command_service.submit(
             world_id,
             request,

@@ -69,12 +69,12 @@ class Component(BaseModel):
     @classmethod
     def layout(cls) -> Layout:
         """Give the class as columns; raises ComponentError while a forward reference is unresolved."""
-        layout = cls.__dict__.get("_layout_cache")
+        layout = cls._layout_cache  # its own: each class begins with None
         if layout is None:
             if not cls.__pydantic_complete__:
                 cls._resolve_forward_references()
             layout = cls._layout_cache = layout_of(cls)
-        return cast("Layout", layout)
+        return layout
 
     @classmethod
     def _resolve_forward_references(cls) -> None:
@@ -146,27 +146,24 @@ class Component(BaseModel):
         return cast("Self", component)
 
     @classmethod
-    def normal_payload(cls, data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Check a payload as `from_payload` does, and give its normal form with defaults filled in."""
+    def checked(cls, data: Mapping[str, Any], path: str = "") -> tuple[type[Component], dict[str, Any]]:
+        """Check a payload as `from_payload` does; give its class, and its values with defaults filled in."""
         kind, fields = cls._split_payload(data, path)
         layout = kind.layout()
-        component = validate_json(layout.whole, fields, path, layout.type_name)
-        return {"type": layout.type_name} | layout.json_fields(component.__dict__, path)
+        return kind, validate_json(layout.whole, fields, path, layout.type_name).__dict__
 
     @classmethod
-    def fields_from_payload(cls, data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-        """Check a partial payload, and give its fields (without "type") in the JSON normal form.
+    def checked_part(cls, data: Mapping[str, Any], path: str = "") -> tuple[type[Component], dict[str, Any]]:
+        """Check a partial payload; give its class, and the values of the fields that are present.
 
-        Only the fields that are present are checked; there must be at least one. Raises
-        ComponentError whose faults carry the path of each bad field.
+        There must be at least one. Raises ComponentError whose faults carry the path of each bad field.
         """
         kind, fields = cls._split_payload(data, path)
         layout = kind.layout()
         if not fields:
             fault = FieldFault(path or layout.type_name, "names no field to update")
             raise component_error(layout.type_name, [fault])
-        values = validate_json(layout.partial, fields, path, layout.type_name)
-        return layout.json_fields(values, path)
+        return kind, validate_json(layout.partial, fields, path, layout.type_name)
 
     @classmethod
     def row_values_from_payload(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +206,7 @@ class Component(BaseModel):
     def _split_payload(cls, data: Any, path: str) -> tuple[type[Component], dict[str, Any]]:
         if type(data) is not dict and not isinstance(data, Mapping):
             raise component_error(cls.__name__, [FieldFault(path or cls.__name__, "must be a JSON object")])
-        fields = dict(cast("Mapping[str, Any]", data))
+        fields: dict[str, Any] = dict(data)
         return cls._payload_class(fields.pop("type", None), path), fields
 
     @classmethod
@@ -220,7 +217,7 @@ class Component(BaseModel):
             fault = FieldFault(join_path(path, "type"), "must name a component type")
             raise component_error("Component", [fault])
         try:
-            kind = Component.get_type_by_name(name)
+            kind = Component._registry.resolve(name)
         except ComponentError as exc:
             faults = [FieldFault(join_path(path, "type"), exc.message)]
             raise ComponentError(exc.message, faults=faults, **exc.details) from exc

@@ -37,7 +37,9 @@ class FieldLayout:
 class Layout:
     """A component class as columns: field order is the class's order.
 
-    `make` makes a component of its values; `copy` makes of one another that shares nothing with it.
+    `make` makes a component of its values; `copy` makes of one another that shares nothing with it. `spelled`
+    is for canonical JSON, in the order of its keys: each field's name, `"name":` and `to_json`; and whole,
+    without a name, `"type":"Name"`.
     """
 
     type_name: str
@@ -46,6 +48,7 @@ class Layout:
     schema: pa.Schema
     prefixed_schema: pa.Schema
     to_json: tuple[tuple[str, Convert | None], ...]
+    spelled: tuple[tuple[str | None, str, Convert | None], ...]
     to_arrow: tuple[tuple[str, str, Convert | None], ...]
     from_json: Mapping[str, tuple[str, Convert | None]]
     from_arrow: tuple[tuple[str, str, Convert | None], ...]
@@ -112,6 +115,7 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         schema=pa.schema([field.arrow.with_name(field.name) for field in fields]),
         prefixed_schema=pa.schema([field.arrow for field in fields]),
         to_json=tuple((field.name, field.codec.to_json) for field in fields),
+        spelled=_spelled(type_name, fields),
         to_arrow=tuple((field.name, field.column, field.codec.to_arrow) for field in fields),
         from_json={field.name: (field.column, field.codec.from_json) for field in fields},
         from_arrow=tuple((field.name, field.column, field.codec.from_arrow) for field in fields),
@@ -120,6 +124,14 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         whole=cast("SchemaValidator", cls.__pydantic_validator__),
         partial=_partial_validator(cls),
     )
+
+
+def _spelled(
+    type_name: str, fields: Sequence[FieldLayout]
+) -> tuple[tuple[str | None, str, Convert | None], ...]:
+    parts: list[tuple[str | None, str, Convert | None]] = [(None, f'"type":"{type_name}"', None)]
+    parts += [(field.name, f'"{field.name}":', field.codec.to_json) for field in fields]
+    return tuple(sorted(parts, key=lambda part: (part[0] or "type").encode("utf-16-be")))
 
 
 def _operation_of(cls: type[BaseModel], name: str, info: FieldInfo, arrow: pa.DataType) -> Operation | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring as _quote
 from typing import Any
 
 from archetype.errors import InvalidInputError
 from archetype.limits import JSON_DEPTH_MAX
 
-__all__ = ["canonical_json"]
+__all__ = ["SPELLERS", "canonical_json", "checked_text", "spell"]
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape of a NUL itself, and not a backslash that happens to stand before `u0000`."""
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**64 - 1
 
 
@@ -23,8 +25,12 @@ def canonical_json(value: Any) -> str:
     characters, lone surrogates, keys that are not strings and nesting deeper than 64 raise
     `InvalidInputError`.
     """
-    text = _spell(value, 0)
-    if "\\u0000" in text and _has_nul(value):
+    return checked_text(spell(value))
+
+
+def checked_text(text: str) -> str:
+    """Return JSON that was put together of what `spell` gave, if both databases can hold its strings."""
+    if "\\u0000" in text and _NUL.search(text):
         msg = "a string holds a NUL character, which PostgreSQL's JSON cannot hold; remove it"
         raise InvalidInputError(msg)
     if not text.isascii():
@@ -36,26 +42,21 @@ def canonical_json(value: Any) -> str:
     return text
 
 
-def _spell(value: Any, depth: int) -> str:
+def spell(value: Any, depth: int = 0) -> str:
+    """Spell a part of a value, so deep in it; what is put together of parts goes through `checked_text`."""
     kind = type(value)
-    if kind is str:
-        return _quote(value)
-    if kind is float:
-        return _float(value)
-    if kind is int:
-        return _integer(value)
-    if value is None or kind is bool:
-        return "null" if value is None else "true" if value else "false"
+    if (plain := SPELLERS.get(kind)) is not None:
+        return plain(value)
     if depth >= JSON_DEPTH_MAX:
         msg = f"the value is nested deeper than {JSON_DEPTH_MAX} levels; flatten it"
         raise InvalidInputError(msg)
     if kind is dict or isinstance(value, Mapping):
         return _object(value, depth + 1)
     if kind is not list and isinstance(value, str | int | float):
-        plain = str if isinstance(value, str) else int if isinstance(value, int) else float
-        return _spell(plain(value), depth)
+        base = str if isinstance(value, str) else int if isinstance(value, int) else float
+        return spell(base(value), depth)
     if kind is list or (isinstance(value, Sequence) and not isinstance(value, bytes | bytearray)):
-        return f"[{','.join([_spell(item, depth + 1) for item in value])}]"
+        return f"[{','.join([spell(item, depth + 1) for item in value])}]"
     msg = f"{kind.__name__} has no JSON form; pass a string, number, boolean, null, list or object"
     raise InvalidInputError(msg)
 
@@ -69,17 +70,14 @@ def _integer(value: int) -> str:
     return int.__repr__(value)
 
 
-def _has_nul(value: Any) -> bool:
-    """Look for a NUL itself: the text may also spell a backslash that happens to stand before `u0000`."""
-    if isinstance(value, str):
-        return "\x00" in value
-    if isinstance(value, Mapping):
-        return any(_has_nul(part) for item in value.items() for part in item)
-    return isinstance(value, Sequence) and not isinstance(value, bytes) and any(map(_has_nul, value))
-
-
 def _object(value: Mapping[Any, Any], depth: int) -> str:
-    return f"{{{','.join([f'{_quote(key)}:{_spell(value[key], depth)}' for key in _sorted_keys(value)])}}}"
+    parts: list[str] = []
+    for key in _sorted_keys(value):
+        item = value[key]
+        # What is no container is spelled here: most values are none, and a call is most of what they cost.
+        plain = SPELLERS.get(type(item))
+        parts.append(f"{_quote(key)}:{spell(item, depth) if plain is None else plain(item)}")
+    return f"{{{','.join(parts)}}}"
 
 
 def _sorted_keys(value: Mapping[Any, Any]) -> list[str]:
@@ -96,14 +94,16 @@ def _sorted_keys(value: Mapping[Any, Any]) -> list[str]:
 
 def _float(value: float) -> str:
     """Spell a double as ECMAScript's Number.prototype.toString does (ECMA-262 §6.1.6.1.20)."""
-    if not math.isfinite(value):
+    text = repr(value)
+    if "e" in text:
+        return _with_exponent(text)
+    if "n" in text:  # nan, inf
         msg = "NaN and infinities have no JSON form; send such values in a bulk Arrow table"
         raise InvalidInputError(msg)
-    if value == 0:
-        return "0"
-    text = repr(value)
-    if "e" not in text:
-        return text.removesuffix(".0")
+    return text.removesuffix(".0") if value else "0"
+
+
+def _with_exponent(text: str) -> str:
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent_text = text.lstrip("-").partition("e")
     exponent = int(exponent_text)
@@ -115,3 +115,13 @@ def _float(value: float) -> str:
     if -6 < point <= 0:
         return f"{sign}0.{'0' * -point}{digits}"
     return f"{sign}{mantissa}e{exponent:+d}"
+
+
+SPELLERS: Mapping[type, Callable[[Any], str]] = {
+    str: _quote,
+    float: _float,
+    int: _integer,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+}
+"""How each scalar type is spelled; an instance of a subclass is spelled as the plain value that it holds."""

@@ -136,7 +136,7 @@ def parse_type_name(name: str) -> CommandType:
 def check_payload(kind: CommandType, payload: Mapping[str, Any]) -> Any:
     """Return the payload as its type's model; what does not fit raises `PayloadError` naming each field."""
     try:
-        return RULES[kind].payload.model_validate(payload)
+        return RULES[kind].payload.__pydantic_validator__.validate_python(payload)
     except ValidationError as error:
         faults = field_faults(error, "payload")
         listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)

@@ -79,17 +79,18 @@ def event_digest(  # noqa: PLR0917  the order is the form's, and `event_hash` pa
     actor_id: UUID | str | None,
     cause_id: UUID | str | None,
     first_entity_id: int | None,
-    recorded_at: datetime,
+    recorded_at: datetime | str,
     batch: bytes | None,
     payload: str,
 ) -> bytes:
     """Hash a log row by its fields in the order of `HashedEvent`, for those who have no need of one."""
     batch_digest = hashlib.sha256(batch).hexdigest() if batch is not None else ""
     first = "" if first_entity_id is None else first_entity_id
+    moment = recorded_at if isinstance(recorded_at, str) else iso_utc(recorded_at)
     text = (
         f"event:1\n{position}\n{world_id}\n{version}\n{event_id}\n{kind}\n{type}\n{schema_version}\n"
         f"{due_tick}\n{tick}\n{priority}\n{actor_id or ''}\n{cause_id or ''}\n{first}\n"
-        f"{iso_utc(recorded_at)}\n{batch_digest}\n{payload}"
+        f"{moment}\n{batch_digest}\n{payload}"
     )
     return hashlib.sha256(text.encode()).digest()
 

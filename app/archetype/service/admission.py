@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from archetype.clock import new_id
@@ -31,18 +30,18 @@ from archetype.limits import (
     TICK_MAX,
 )
 from archetype.log import payloads
-from archetype.log.canonical import canonical_json
-from archetype.log.command import RULES, CommandType, check_payload, parse_type_name
+from archetype.log.canonical import canonical_json, checked_text, spell
+from archetype.log.command import CommandType, check_payload, parse_type_name
 from archetype.log.costs import cost_of
+from archetype.log.normal import spell_component, spell_fields
 from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
 from archetype.service.resource_records import ResourceRecord
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 
 __all__ = ["CommandRequest", "admit", "admit_all"]
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRequest:
+class CommandRequest(NamedTuple):
     """A command as a caller asks for it; `batch` is the Arrow IPC stream of a bulk spawn or update."""
 
     type: str
@@ -53,15 +52,22 @@ class CommandRequest:
     batch: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Normal:
+class _Normal(NamedTuple):
     """A payload in normal form, the entity ids that the command needs, and the rows that it pays for."""
 
-    payload: Mapping[str, Any]
+    text: str
     entity_count: int = 0
     entity_id: int | None = None
     batch: bytes | None = None
     row_count: int = 1
+
+
+class _Door(NamedTuple):
+    """How commands of one type are let in."""
+
+    kind: CommandType
+    name: str
+    normalise: Callable[[Any], _Normal]
 
 
 def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> NewCommand:
@@ -69,28 +75,29 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
 
     Raises `PayloadError` or `ComponentError` with the path of every bad field.
     """
-    kind = parse_type_name(request.type)
-    if not RULES[kind].queued:
-        msg = f"{kind} may not be queued: it acts at once, through a call of its own"
-        raise PayloadError(msg, faults=[FieldFault("type", msg)])
-    _check_integer("tick", request.tick, 0, TICK_MAX)
-    _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
-    normal = _bulk(kind, request.batch) if request.batch is not None else _normalise(kind, request.payload)
-    text = canonical_json(normal.payload)
+    name, payload, tick, priority, command_id, batch = request
+    door = _DOORS.get(name)
+    if door is None:
+        raise _closed(name)
+    kind, name, normalise = door
+    _check_integer("tick", tick, 0, TICK_MAX)
+    _check_integer("priority", priority, PRIORITY_MIN, PRIORITY_MAX)
+    normal = normalise(check_payload(kind, payload)) if batch is None else _bulk(kind, batch)
+    text = checked_text(normal.text)
     if len(text) > PAYLOAD_CHARACTERS_MAX:
         msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
         raise LimitExceededError(msg, limit=PAYLOAD_CHARACTERS_MAX, actual=len(text))
     return NewCommand(
-        event_id=request.id or new_id(),
-        world_id=world_id,
-        type=kind.value,
-        payload=text,
-        due_tick=request.tick,
-        priority=request.priority,
-        actor_id=actor_id,
-        batch=normal.batch,
-        entity_count=normal.entity_count,
-        entity_id=normal.entity_id,
+        command_id or new_id(),
+        world_id,
+        name,
+        text,
+        tick,
+        priority,
+        actor_id,
+        normal.batch,
+        normal.entity_count,
+        normal.entity_id,
         cost=0 if actor_id is None else cost_of(kind, normal.row_count),
     )
 
@@ -107,20 +114,21 @@ def admit_all(
     fault_count = 0
     ids: dict[UUID, int] = {}
     for index, request in enumerate(requests):
-        place = f"commands.{index}"
         try:
             command = admit(request, world_id=world_id, actor_id=actor_id)
         except InvalidInputError as error:
             inner = error.faults or [FieldFault("payload", error.message)]
             fault_count += len(inner)
             listed = inner[: FIELD_FAULTS_MAX - len(faults)]
-            faults.extend(FieldFault(f"{place}.{fault['path']}", fault["message"]) for fault in listed)
+            faults.extend(
+                FieldFault(f"commands.{index}.{fault['path']}", fault["message"]) for fault in listed
+            )
             continue
         if (first := ids.setdefault(command.event_id, index)) != index:
             fault_count += 1
             if len(faults) < FIELD_FAULTS_MAX:
                 msg = f"is the id of commands.{first} already; give each its own"
-                faults.append(FieldFault(f"{place}.id", msg))
+                faults.append(FieldFault(f"commands.{index}.id", msg))
         admitted.append(command)
     if faults:
         first_fault = f"{faults[0]['path']}: {faults[0]['message']}"
@@ -136,28 +144,27 @@ def _check_integer(name: str, value: Any, low: int, high: int) -> None:
     raise PayloadError(msg, faults=[FieldFault(name, msg)])
 
 
-def _normalise(kind: CommandType, payload: Mapping[str, Any]) -> _Normal:
-    model = check_payload(kind, payload)
-    return _NORMALISERS[kind](model)
+def _closed(name: str) -> PayloadError:
+    """Return the error for a type that may not be queued; what is no type raises its own."""
+    msg = f"{parse_type_name(name)} may not be queued: it acts at once, through a call of its own"
+    return PayloadError(msg, faults=[FieldFault("type", msg)])
 
 
 def _spawn(model: payloads.Spawn) -> _Normal:
     components = _whole_components(model.components)
-    payload: dict[str, Any] = {"components": components}
-    if model.entity_id is not None:
-        payload["entity_id"] = model.entity_id
-        return _Normal(payload, entity_id=model.entity_id)
-    return _Normal(payload, entity_count=1)
+    if model.entity_id is None:
+        return _Normal(f'{{"components":{components}}}', 1)
+    return _Normal(_of_entity(components, model.entity_id), entity_id=model.entity_id)
 
 
 def _update(model: payloads.Update) -> _Normal:
-    components = [_partial(value, _path(index)) for index, value in enumerate(model.components)]
-    _check_distinct([value["type"] for value in components])
-    return _Normal({"entity_id": model.entity_id, "components": components})
+    found = [spell_fields(value, _path(index)) for index, value in enumerate(model.components)]
+    _check_distinct([kind.__name__ for kind, _ in found])
+    return _Normal(_of_entity(_listed(found), model.entity_id))
 
 
 def _add_component(model: payloads.AddComponent) -> _Normal:
-    return _Normal({"entity_id": model.entity_id, "components": _whole_components(model.components)})
+    return _Normal(_of_entity(_whole_components(model.components), model.entity_id))
 
 
 def _remove_component(model: payloads.RemoveComponent) -> _Normal:
@@ -166,17 +173,21 @@ def _remove_component(model: payloads.RemoveComponent) -> _Normal:
         for index, name in enumerate(model.component_types)
     ]
     _check_distinct(names, "component_types")
-    return _Normal({"entity_id": model.entity_id, "component_types": names})
+    return _spelled({"entity_id": model.entity_id, "component_types": names})
 
 
-def _add_processor(model: payloads.AddProcessor) -> _Normal:
+def _processor(model: payloads.AddProcessor) -> ProcessorRecord:
     try:
         processor = Processor.from_recorded(model.processor, model.parameters)
     except (CodeNotLoadedError, ComponentError) as error:
         raise PayloadError(error.message, faults=[FieldFault("payload.processor", error.message)]) from error
     except InvalidInputError as error:
         raise PayloadError(error.message, faults=[FieldFault("payload.parameters", error.message)]) from error
-    return _Normal(ProcessorRecord.of(processor, priority=model.priority).to_json())
+    return ProcessorRecord.of(processor, priority=model.priority)
+
+
+def _add_processor(model: payloads.AddProcessor) -> _Normal:
+    return _spelled(_processor(model).to_json())
 
 
 def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
@@ -184,13 +195,13 @@ def _replace_processor(model: payloads.ReplaceProcessor) -> _Normal:
     parameters = model.parameters
     if parameters is not None:
         added = payloads.AddProcessor(processor=model.processor, parameters=parameters)
-        parameters = _add_processor(added).payload["parameters"]
+        parameters = _processor(added).to_json()["parameters"]
     code = ProcessorCode.of(kind)
-    return _Normal(Replacement(kind.processor_name(), code, parameters, model.priority).to_json())
+    return _spelled(Replacement(kind.processor_name(), code, parameters, model.priority).to_json())
 
 
 def _add_resource(model: payloads.AddResource) -> _Normal:
-    return _Normal(ResourceRecord.of_value(model.resource, model.value).to_json())
+    return _spelled(ResourceRecord.of_value(model.resource, model.value).to_json())
 
 
 def _message(model: payloads.Message) -> _Normal:
@@ -200,16 +211,20 @@ def _message(model: payloads.Message) -> _Normal:
         faults = [FieldFault("payload.content", error.message)]
         raise PayloadError(error.message, faults=faults) from error
     others = model.model_dump(mode="json", exclude={"content"}, exclude_none=True)
-    return _Normal({**others, "content": model.content})
+    return _spelled({**others, "content": model.content})
 
 
 def _custom(model: payloads.Custom) -> _Normal:
     # Not dumped by the model, which fails at depths and characters that the canonical form refuses by name.
-    return _Normal(model.model_extra or {})
+    return _spelled(model.model_extra or {})
 
 
 def _as_it_is(model: Any) -> _Normal:
-    return _Normal(model.model_dump(mode="json", exclude_none=True))
+    return _spelled(model.model_dump(mode="json", exclude_none=True))
+
+
+def _spelled(payload: Mapping[str, Any]) -> _Normal:
+    return _Normal(spell(payload))
 
 
 _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
@@ -228,32 +243,34 @@ _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
 }
 
 
+_DOORS: Mapping[str, _Door] = {
+    kind.value: _Door(kind, kind.value, normalise) for kind, normalise in _NORMALISERS.items()
+}
+
+
 def _path(index: int) -> str:
     return f"payload.components.{index}"
 
 
-def _whole_components(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Check components and fill their defaults in: tomorrow's defaults must not change the past."""
-    components = [Component.normal_payload(value, _path(index)) for index, value in enumerate(values)]
-    if len(components) > 1:
-        names = [component["type"] for component in components]
-        _check_distinct(names)
+def _whole_components(values: Sequence[Mapping[str, Any]]) -> str:
+    """Check the components of one entity, and spell their list."""
+    found = [spell_component(value, _path(index)) for index, value in enumerate(values)]
+    if len(found) > 1:
+        _check_distinct([kind.__name__ for kind, _ in found])
         try:
-            Archetype.of([Component.get_type_by_name(value["type"]) for value in values])
+            Archetype.of([kind for kind, _ in found])
         except ComponentError as error:
             faults = [FieldFault("payload.components", error.message)]
             raise PayloadError(error.message, faults=faults) from error
-    return components
+    return _listed(found)
 
 
-def _partial(value: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {"type": _type_of(value, path).__name__} | _type_of(value, path).fields_from_payload(
-        value, path=path
-    )
+def _of_entity(components: str, entity_id: int) -> str:
+    return f'{{"components":{components},"entity_id":{spell(entity_id)}}}'
 
 
-def _type_of(value: Mapping[str, Any], path: str) -> type[Component]:
-    return _located(f"{path}.type", Component.get_type_by_name, value.get("type", ""))
+def _listed(components: Sequence[tuple[type[Component], str]]) -> str:
+    return f"[{','.join([text for _, text in components])}]"
 
 
 def _located(path: str, find: Callable[[str], Any], name: str) -> Any:
@@ -280,9 +297,8 @@ def _bulk(kind: CommandType, batch: bytes) -> _Normal:
     table = decode_batch(batch, row_count_max=BULK_ROWS_MAX)
     is_spawn = kind is CommandType.SPAWN
     checked = check_spawn_batch(table) if is_spawn else check_update_batch(table)
-    payload = {"row_count": checked.num_rows, "columns": checked.column_names}
     return _Normal(
-        payload,
+        spell({"row_count": checked.num_rows, "columns": checked.column_names}),
         row_count=checked.num_rows,
         entity_count=checked.num_rows if is_spawn else 0,
         batch=encode_batch(checked),

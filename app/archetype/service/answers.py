@@ -10,7 +10,7 @@ from archetype.errors import (
     WorldArchivedError,
     WorldNotFoundError,
 )
-from archetype.store.append import Answer, NewCommand, Status
+from archetype.store.acceptance import Answer, NewCommand, Status
 from archetype.store.usage import Excess, exceeded
 
 __all__ = ["refusal"]

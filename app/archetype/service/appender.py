@@ -12,12 +12,13 @@ from archetype.clock import monotonic_s
 from archetype.errors import OverloadedError
 from archetype.limits import QUEUE_BYTES_MAX, QUEUE_COMMANDS_MAX
 from archetype.service.observing import FlushSeen, Observer
-from archetype.store.append import APPEND_SQL, Answer, NewCommand, append, append_parameters, to_answers
+from archetype.store.acceptance import Answer, NewCommand
+from archetype.store.append import APPEND_SQL, append, append_parameters, to_answers
 from archetype.store.database import Database
 
 __all__ = ["Appender"]
 
-FLUSH_COMMANDS_MAX = 1_000
+FLUSH_COMMANDS_MAX = 4_000
 FLUSH_SHARE_MIN = 32
 FLUSHERS_MAX = 2
 """On PostgreSQL, while the server commits one flush, the callers of the other prepare their next commands.

@@ -18,7 +18,7 @@ from archetype.service.answers import refusal
 from archetype.service.pending import BoundedAppender
 from archetype.service.worlds import WorldService
 from archetype.store import log
-from archetype.store.append import Answer, NewCommand, Status
+from archetype.store.acceptance import Answer, NewCommand, Status
 from archetype.store.database import Database
 from archetype.store.history import EVERY_COMMAND, HistoryFilter, history
 
@@ -115,11 +115,9 @@ class CommandService:
         expected_version: int | None,
     ) -> list[Receipt]:
         answers = await self._appender.append(commands, expected_version=expected_version)
-        receipts: list[Receipt] = []
-        for command, answer in zip(commands, answers, strict=True):
-            if not answer.status.is_in_log:
-                raise self._refusal(commands, answers, expected_version)
-            receipts.append(_receipt(command, answer))
+        if not all(answer.status.is_in_log for answer in answers):
+            raise self._refusal(commands, answers, expected_version)
+        receipts = [_receipt(command, answer) for command, answer in zip(commands, answers, strict=True)]
         if commands and self._worlds.has_hooks(commands[0].world_id):
             await self._fire(self._worlds.live(commands[0].world_id).hooks, receipts, requests)
         return receipts
@@ -188,18 +186,17 @@ class CommandService:
 
 
 def _receipt(command: NewCommand, answer: Answer) -> Receipt:
-    count = 1 if command.entity_id is not None else command.entity_count
     return Receipt(
-        command_id=command.event_id,
-        world_id=command.world_id,
-        type=command.type,
-        position=answer.position or 0,
-        version=answer.version or 0,
-        tick=answer.tick or 0,
-        priority=command.priority,
-        first_entity_id=answer.first_entity_id,
-        entity_count=count,
-        is_duplicate=answer.status is Status.DUPLICATE,
+        command.event_id,
+        command.world_id,
+        command.type,
+        answer.position or 0,
+        answer.version or 0,
+        answer.tick or 0,
+        command.priority,
+        answer.first_entity_id,
+        command.entity_count if command.entity_id is None else 1,
+        answer.status is Status.DUPLICATE,
     )
 
 

@@ -11,7 +11,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.costs import cost_of
 from archetype.service.answers import refusal
-from archetype.store.append import Answer, NewCommand
+from archetype.store.acceptance import Answer, NewCommand
 from archetype.store.database import Database, Mapper
 
 __all__ = ["direct_command", "write_direct"]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -78,6 +79,11 @@ LOCAL = Principal(None, "local", frozenset({Role.ADMIN}), address="local")
 """The single user of a database that has no keys, and every script without an actor."""
 
 
+@lru_cache(maxsize=64)
+def _local_at(address: str) -> Principal:
+    return replace(LOCAL, address=address)
+
+
 class _Known(NamedTuple):
     key: store.KeyRow
     checked_at_s: float
@@ -112,7 +118,7 @@ class Gate:
         """
         if key is None:
             if is_local and not await self.has_keys():
-                return LOCAL if address is None else replace(LOCAL, address=address)
+                return LOCAL if address is None else _local_at(address)
             msg = "an API key is needed: send it as `Authorization: Bearer`, or set ARCHETYPE_API_KEY"
             self._deny_key("no key", address)
             raise AuthenticationError(msg)

@@ -11,7 +11,7 @@ from archetype.errors import OverloadedError
 from archetype.limits import PENDING_COMMANDS_MAX
 from archetype.log.command import QUEUED_TYPES
 from archetype.service.appender import Appender
-from archetype.store.append import Answer, NewCommand
+from archetype.store.acceptance import Answer, NewCommand
 from archetype.store.database import Database
 from archetype.store.pending import PendingCount, are_accepted, count_pending
 

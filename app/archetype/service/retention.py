@@ -23,7 +23,7 @@ from archetype.service.replay import Replayer
 from archetype.service.states import OnTick, StateService
 from archetype.service.worlds import WorldService
 from archetype.store import retention as store
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
 from archetype.store.retention import Holdings, PageUse
 from archetype.store.ticks import TickRow

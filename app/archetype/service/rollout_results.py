@@ -16,7 +16,7 @@ from archetype.log.command import CommandType, check_payload
 from archetype.log.payloads import RunRollout
 from archetype.service.direct import direct_command
 from archetype.service.runs import RunInfo, spelled_rules
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
 from archetype.store.log import LogRow
 from archetype.store.rollouts import episode_facts

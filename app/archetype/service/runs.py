@@ -14,7 +14,7 @@ from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import Fact, FactType
 from archetype.service.direct import direct_command
 from archetype.service.inputs import TickInputs
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.log import LogRow
 from archetype.store.run_rows import RunRow, RunView
 from archetype.store.runs import Lease, Outcome, RunEnd, run_end

@@ -33,7 +33,7 @@ from archetype.service.storing import PageCounts
 from archetype.service.ticking import TickRunner
 from archetype.service.worlds import LiveWorld, WorldService
 from archetype.store import runs as store
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
 from archetype.store.run_rows import RunRow, run_totals
 

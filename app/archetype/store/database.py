@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, ExceptionContext, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
-from archetype.store.failures import is_beyond_asking, is_lost, translated
+from archetype.store.failures import translated
+from archetype.store.postgres import POOL_SIZE, SILENCE, KeptConnection, postgres_engine
+from archetype.store.sqlite import READERS, SqliteWriter, sqlite_readers
 
 __all__ = ["Database", "Mapper", "Reading", "parse_url"]
 
 T = TypeVar("T")
 Mapper = Callable[[Connection], T]
 """A use of a connection. It runs inside a transaction, and on SQLite in another thread."""
-
-_BUSY_TIMEOUT_MS = 30_000
-_SQLITE_PAGE_BYTES = 16_384
-_READERS = 4
-_POOL_SIZE = 10
-_SILENCE = "command_timeout"
-
-LOCK_TIMEOUT_S = 30
-CALL_TIMEOUT_S = 45.0
-"""How long an append waits for PostgreSQL's answer: longer than it may wait there for the log's lock."""
 
 SILENCE_S = 120.0
 """How long any other statement does; `?command_timeout=` in the URL is another number of seconds."""
@@ -81,12 +71,11 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._silence_s = _seconds(self.url, _SILENCE, SILENCE_S)
+        self._silence_s = _seconds(self.url, SILENCE, SILENCE_S)
         self._engine: AsyncEngine | None = None
         self._reads: AsyncEngine | None = None
-        self._writer: _SqliteWriter | None = None
-        self._held: AsyncConnection | None = None
-        self._calling = asyncio.Lock()
+        self._writer: SqliteWriter | None = None
+        self._kept = KeptConnection(self._open, silence_s=self._silence_s)
         self._on_write: list[Callable[[], None]] = []
 
     @property
@@ -97,7 +86,7 @@ class Database:
     @property
     def connections_max(self) -> int:
         """How many connections this process opens at most."""
-        return _READERS + 2 if self.is_sqlite else 2 * _POOL_SIZE
+        return READERS + 2 if self.is_sqlite else 2 * POOL_SIZE
 
     @property
     def connections_in_use(self) -> int:
@@ -165,44 +154,9 @@ class Database:
 
         The statement must bear being run twice: after a lost connection it is tried once more.
         """
-        async with translated(self.name), self._calling:
+        async with translated(self.name):
             with self._announced():
-                return await self._call(statement, parameters)
-
-    async def _call(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        try:
-            return await self._fetch(statement, parameters)
-        except TimeoutError:
-            raise  # whoever asks has waited long enough
-        except Exception as error:
-            if not is_lost(error):
-                raise
-        return await self._fetch(statement, parameters)
-
-    async def _fetch(self, statement: str, parameters: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        """Run a statement on the kept connection, which is dropped if it turns out to be of no more use."""
-        try:
-            caller = await self._caller()
-            return await caller.fetch(statement, *parameters, timeout=min(CALL_TIMEOUT_S, self._silence_s))
-        except Exception as error:
-            if is_lost(error):
-                await self._drop_caller()
-            raise
-
-    async def _caller(self) -> Any:
-        """Return the driver's own connection that is kept for calls: no pool, no ping, no BEGIN."""
-        if self._held is None:
-            self._held = await self._open().connect()
-        raw = await self._held.get_raw_connection()
-        return raw.driver_connection
-
-    async def _drop_caller(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            driver: Any = (await held.get_raw_connection()).driver_connection
-            driver.terminate()  # a farewell to one that is silent would only be waited for
-            await held.invalidate()
-            await held.close()
+                return await self._kept.call(statement, parameters)
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[Any]:
@@ -232,7 +186,7 @@ class Database:
             )
             run(connection)
 
-        engine = self._postgres_engine(silence_s=None)
+        engine = postgres_engine(self.url, silence_s=None)
         try:
             async with translated(self.name), engine.begin() as connection:
                 await connection.run_sync(locked)
@@ -265,9 +219,7 @@ class Database:
         """End every connection; the database can be used again afterwards."""
         engine, self._engine, self._reads = self._engine, None, None
         writer, self._writer = self._writer, None
-        held, self._held = self._held, None
-        if held is not None:
-            await held.close()
+        await self._kept.close()
         if engine is not None:
             # A pool forgets what is lent out when it ends; whoever was cancelled may still be giving it back.
             event.listen(engine.sync_engine.pool, "checkin", _end_connection)
@@ -281,7 +233,9 @@ class Database:
     def _open(self) -> AsyncEngine:
         if self._engine is None:
             self._engine = (
-                self._sqlite_readers() if self.is_sqlite else self._postgres_engine(silence_s=self._silence_s)
+                sqlite_readers(self.url)
+                if self.is_sqlite
+                else postgres_engine(self.url, silence_s=self._silence_s)
             )
         return self._engine
 
@@ -292,45 +246,9 @@ class Database:
             self._reads = self._open().execution_options(**({} if self.is_sqlite else one_state))
         return self._reads
 
-    def _sqlite_readers(self) -> AsyncEngine:
-        engine = create_async_engine(
-            self.url,
-            pool_size=_READERS,
-            max_overflow=1,  # for the one that a watch holds
-            connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "isolation_level": None},
-        )
-        _on_connect(engine.sync_engine, f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}", "PRAGMA query_only = ON")
-        _begin_with(engine.sync_engine, "BEGIN")
-        return engine
-
-    def _postgres_engine(self, *, silence_s: float | None) -> AsyncEngine:
-        engine = create_async_engine(
-            self.url.difference_update_query([_SILENCE]),
-            pool_size=_POOL_SIZE,
-            max_overflow=_POOL_SIZE,
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            connect_args={
-                "timeout": 10,
-                _SILENCE: silence_s,
-                "server_settings": {
-                    "application_name": "archetype",
-                    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-                    "idle_in_transaction_session_timeout": "60s",
-                    # A host that vanished must not hold a lock until the system gives it up, hours later.
-                    "tcp_keepalives_idle": "10",
-                    "tcp_keepalives_interval": "5",
-                    "tcp_keepalives_count": "3",
-                    "jit": "off",  # a plan for the append function is run too rarely to be worth compiling
-                },
-            },
-        )
-        event.listen(engine.sync_engine, "handle_error", _throw_away)
-        return engine
-
-    def _sqlite_writer(self) -> _SqliteWriter:
+    def _sqlite_writer(self) -> SqliteWriter:
         if self._writer is None:
-            self._writer = _SqliteWriter(self.url)
+            self._writer = SqliteWriter(self.url)
         return self._writer
 
 
@@ -364,77 +282,9 @@ class Reading:
             yield result.partitions()
 
 
-class _SqliteWriter:
-    """The one thread that writes: a whole transaction is one hop to it, and none waits for another's lock."""
-
-    def __init__(self, url: URL) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="archetype-sqlite-writer")
-        self._engine = sa.create_engine(
-            url.set(drivername="sqlite"),
-            poolclass=StaticPool,
-            connect_args={
-                "timeout": _BUSY_TIMEOUT_MS / 1000,
-                "isolation_level": None,
-                "check_same_thread": False,
-            },
-        )
-        _on_connect(
-            self._engine,
-            f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
-            f"PRAGMA page_size = {_SQLITE_PAGE_BYTES}",
-            "PRAGMA journal_mode = WAL",
-            "PRAGMA synchronous = FULL",
-            "PRAGMA foreign_keys = ON",
-        )
-        _begin_with(self._engine, "BEGIN IMMEDIATE")
-
-    async def run(self, use: Mapper[T]) -> T:
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, partial(self._transaction, use))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The thread goes on: whoever cancelled must not take the connection away under it.
-            await asyncio.wait([future])
-            future.exception()  # looked at, so that nothing complains that nobody did
-            raise
-
-    def _transaction(self, use: Mapper[T]) -> T:
-        with self._engine.begin() as connection:
-            return use(connection)
-
-    async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown()
-
-
-def _on_connect(engine: sa.Engine, *statements: str) -> None:
-    def prepare(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.close()
-
-    event.listen(engine, "connect", prepare)
-
-
 def _end_connection(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     if connection is not None:
         record.invalidate()
-
-
-def _throw_away(context: ExceptionContext) -> None:
-    if is_beyond_asking(context.original_exception):
-        context.is_disconnect = True
-
-
-def _begin_with(engine: sa.Engine, statement: str) -> None:
-    """Say which BEGIN is meant: the driver's own would start a write as a read and fail on the upgrade."""
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    event.listen(engine, "begin", begin)
 
 
 async def _to_end(work: Awaitable[T], *, undone: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from archetype.errors import LabelNotFoundError, LabelTakenError
 from archetype.log.lineage import Segment
-from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.acceptance import Answer, NewCommand, Status
+from archetype.store.append import append, lock_log
 from archetype.store.given import given_rows, owned_ticks
 from archetype.store.schema import Id, events, labels
 

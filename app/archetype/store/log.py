@@ -18,7 +18,7 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
-from archetype.store.append import NewCommand
+from archetype.store.acceptance import NewCommand
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [

@@ -11,8 +11,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from archetype.store.acceptance import Answer, NewCommand
 from archetype.store.acts import UNNAMED, Acting, ActType, record_act
-from archetype.store.append import Answer, NewCommand, append, lock_log
+from archetype.store.append import append, lock_log
 from archetype.store.schema import Id, pages, programs, runs, snapshots, ticks, worlds
 
 __all__ = [

@@ -17,7 +17,8 @@ from archetype.clock import is_alive
 from archetype.errors import RunEndedError, StateConflictError, WorldBusyError
 from archetype.log.command import CommandType
 from archetype.log.facts import Fact, FactType
-from archetype.store.append import Answer, NewCommand, Status, append, lock_log
+from archetype.store.acceptance import Answer, NewCommand, Status
+from archetype.store.append import append, lock_log
 from archetype.store.log import record_facts
 from archetype.store.run_rows import RunRow, find_run, is_leased
 from archetype.store.schema import events, runs, worlds

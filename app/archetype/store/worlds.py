@@ -16,7 +16,8 @@ from archetype.errors import NameTakenError, VersionConflictError
 from archetype.log.canonical import canonical_json
 from archetype.log.lineage import Lineage
 from archetype.log.payloads import changed_settings
-from archetype.store.append import Answer, NewCommand, Status, append, charge_for_worlds, lock_log
+from archetype.store.acceptance import Answer, NewCommand, Status
+from archetype.store.append import append, charge_for_worlds, lock_log
 from archetype.store.log import Copied, Waiting, copy_waiting, write_first_commands
 from archetype.store.schema import events, ticks, worlds
 

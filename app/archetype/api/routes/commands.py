@@ -110,7 +110,7 @@ class CommandRoutes(Controller):
         data: BatchBody,
         submitter: NamedDependency[Submitter],
         prefer: Prefer = "",
-    ) -> Response[list[str] | list[ReceiptResponse]]:
+    ) -> Response[list[UUID] | list[ReceiptResponse]]:
         """Accept commands in their order, all or none; a fault's path says which: `commands.3.payload.…`."""
         world = await submitter.permit(world, (command.type for command in data.commands))
         world_id = await world_id_of(submitter.services, world)
@@ -120,7 +120,7 @@ class CommandRoutes(Controller):
         ]
         receipts = await submitter.submit_batch(world_id, requests)
         if not prefers(prefer, "return=representation"):
-            return Response([str(receipt.command_id) for receipt in receipts])
+            return Response([receipt.command_id for receipt in receipts])
         answers = [
             ReceiptResponse.of(receipt, request.tick)
             for receipt, request in zip(receipts, requests, strict=True)

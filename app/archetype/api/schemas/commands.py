@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
+from msgspec import Meta, Struct
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
@@ -55,32 +56,32 @@ BatchBody = Annotated[
 ]
 
 
-class ReceiptResponse(BaseModel):
+class ReceiptResponse(Struct, frozen=True):
     """Where an accepted command stands; a duplicate answers as the first time."""
 
     id: UUID
     type: str
-    tick: int = Field(description="The tick that the command is applied in.")
-    due_tick: int = Field(description="The tick that was asked for.")
+    tick: Annotated[int, Meta(description="The tick that the command is applied in.")]
+    due_tick: Annotated[int, Meta(description="The tick that was asked for.")]
     priority: int
-    version: int = Field(description="The world's version with this command; contiguous.")
-    position: int = Field(description="The command's place in the log of all worlds.")
-    entity_id: int | None = Field(description="The id that a spawn was given, else null.")
+    version: Annotated[int, Meta(description="The world's version with this command; contiguous.")]
+    position: Annotated[int, Meta(description="The command's place in the log of all worlds.")]
+    entity_id: Annotated[int | None, Meta(description="The id that a spawn was given, else null.")]
     is_duplicate: bool
 
     @classmethod
     def of(cls, receipt: Receipt, due_tick: int) -> ReceiptResponse:
-        """Describe a receipt; its values are known to fit."""
-        return cls.model_construct(
-            id=receipt.command_id,
-            type=receipt.type,
-            tick=receipt.tick,
-            due_tick=due_tick,
-            priority=receipt.priority,
-            version=receipt.version,
-            position=receipt.position,
-            entity_id=receipt.first_entity_id if receipt.entity_count == 1 else None,
-            is_duplicate=receipt.is_duplicate,
+        """Describe a receipt."""
+        return cls(
+            receipt.command_id,
+            receipt.type,
+            receipt.tick,
+            due_tick,
+            receipt.priority,
+            receipt.version,
+            receipt.position,
+            receipt.first_entity_id if receipt.entity_count == 1 else None,
+            receipt.is_duplicate,
         )
 
 
