@@ -1,5 +1,7 @@
 """Starting: the same few statements however many worlds there are, and no world that nobody asked for."""
 
+import datetime as dt
+
 import pytest
 import sqlalchemy as sa
 
@@ -8,6 +10,7 @@ from archetype.examples.movement import MovementProcessor
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from archetype.store.schema import worlds
 
 STATES = ("FROM pages", "FROM snapshots", "FROM ticks")
 
@@ -64,6 +67,8 @@ async def test_a_run_that_is_taken_up_loads_its_own_world_alone(database_url):
     made = await make_worlds(database_url, [f"world-{number}" for number in range(4)])
     async with ServiceContainer(database_url) as services:
         await services.simulation_service.accept(made[2], RunRequest(steps=2))
+        long_ago = sa.update(worlds).values(lease_until=dt.datetime(2026, 1, 31, tzinfo=dt.UTC))
+        await services.database.write(lambda connection: connection.execute(long_ago))
     async with ServiceContainer(database_url) as services:
         (run_id,) = await start(services)
         assert (await services.run_service.wait(run_id)).ticks_completed == 2

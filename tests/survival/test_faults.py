@@ -38,7 +38,7 @@ async def test_a_fault_of_the_system_loses_nothing_that_was_acknowledged(fault, 
 async def test_a_failure_right_behind_any_commit_repeats_nothing(services: ServiceContainer, monkeypatch):
     """The write is durable and its caller is told that it failed: a retry finds it, and goes on behind it."""
     deeds = await Deeds.begin(services)
-    database, count, fatal = services.database, 0, 0
+    count, fatal = 0, 0
 
     def failing(original):
         async def write(*arguments):
@@ -51,8 +51,8 @@ async def test_a_failure_right_behind_any_commit_repeats_nothing(services: Servi
 
         return write
 
-    for name in ("_write", "_call"):
-        monkeypatch.setattr(database, name, failing(getattr(database, name)))
+    for writer, name in ((services.database, "_write"), (services.database._kept, "call")):
+        monkeypatch.setattr(writer, name, failing(getattr(writer, name)))
     for number in range(1, WRITES_MAX):
         refused = deeds.refused_count
         fatal = count + number

@@ -11,7 +11,7 @@ from archetype.clock import new_id
 from archetype.errors import UnavailableError
 from archetype.examples.movement import MovementProcessor  # noqa: F401  its class must be loaded
 from archetype.service.container import ServiceContainer
-from archetype.store import database
+from archetype.store import sqlite
 from migrated import migrate, run_on
 from postgres import UNPRIVILEGED
 from survival.deeds import Deeds
@@ -124,7 +124,7 @@ def noise():
 
 
 async def test_another_process_that_holds_a_file_is_named_as_the_cause(sqlite_url, monkeypatch):
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 200)
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 200)
     async with ServiceContainer(sqlite_url) as services:
         deeds = await Deeds.begin(services)
         rival = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
