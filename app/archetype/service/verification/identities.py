@@ -6,14 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from archetype.log.hashes import iso_utc
 from archetype.service.verification.acts import Told
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
+from archetype.store.commit import spelled
 from archetype.store.database import Reading
 from archetype.store.raw_rows import Stored, read_row
 from archetype.store.schema import actors, keys, quotas
@@ -91,20 +90,9 @@ def _compare(
             findings.add(kind, where, "no act made it")
         return
     for name, value in expected.items():
-        found = _spelled(row.values[name])
+        found = spelled(row.values[name])
         if found != value:
             findings.add(kind, where, f"{name} is {found}, but the acts say {value}")
-
-
-def _spelled(value: Any) -> Any:
-    """Spell a value as the detail of an act does."""
-    match value:
-        case datetime():
-            return iso_utc(value)
-        case UUID():
-            return str(value)
-        case _:
-            return value
 
 
 def _check(
