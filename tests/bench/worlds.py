@@ -214,7 +214,7 @@ def past(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
                 kind,
                 median(durations) * 1000,
                 "ms",
-                60.0,
+                40.0,
                 floor * 1000,
                 "select of the same pages",
                 note="quick: fewer ticks" if is_quick else "",

@@ -217,7 +217,7 @@ class Component(BaseModel):
             fault = FieldFault(join_path(path, "type"), "must name a component type")
             raise component_error("Component", [fault])
         try:
-            kind = Component._registry.resolve(name)
+            kind = Component.get_type_by_name(name)
         except ComponentError as exc:
             faults = [FieldFault(join_path(path, "type"), exc.message)]
             raise ComponentError(exc.message, faults=faults, **exc.details) from exc

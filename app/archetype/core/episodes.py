@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from archetype.core.component import Component
-from archetype.core.faults import field_faults
+from archetype.core.faults import field_faults, listed
 from archetype.core.state import ArchetypeTable, WorldState
 from archetype.errors import FieldFault, InvalidInputError
 
@@ -220,8 +220,7 @@ def _made(kind: type[R], parts: dict[str, Any], path: str) -> R:
         return kind.model_validate(parts)
     except ValidationError as error:
         faults = field_faults(error, path)
-        listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-        raise InvalidInputError(listed, faults=faults) from None
+        raise InvalidInputError(listed(faults), faults=faults) from None
 
 
 def _total(values: Sequence[float]) -> float:

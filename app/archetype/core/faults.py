@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
 from archetype.errors import FieldFault
 from archetype.limits import FIELD_FAULTS_MAX
 
-__all__ = ["field_faults", "too_many"]
+__all__ = ["field_faults", "listed", "too_many"]
 
 
 def field_faults(error: ValidationError, *path: str) -> list[FieldFault]:
@@ -16,6 +18,11 @@ def field_faults(error: ValidationError, *path: str) -> list[FieldFault]:
         return [many]
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [FieldFault(".".join((*path, *map(str, each["loc"]))), each["msg"]) for each in found]
+
+
+def listed(faults: Sequence[FieldFault]) -> str:
+    """Say all faults in one line, each with its path."""
+    return "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
 
 
 def too_many(error: ValidationError, *path: str) -> FieldFault | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from archetype.core.faults import field_faults
+from archetype.core.faults import field_faults, listed
 from archetype.errors import FieldFault, PayloadError
 from archetype.log import payloads
 
@@ -139,6 +139,5 @@ def check_payload(kind: CommandType, payload: Mapping[str, Any]) -> Any:
         return RULES[kind].payload.__pydantic_validator__.validate_python(payload)
     except ValidationError as error:
         faults = field_faults(error, "payload")
-        listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-        msg = f"the payload does not fit {kind}: {listed}"
+        msg = f"the payload does not fit {kind}: {listed(faults)}"
         raise PayloadError(msg, faults=faults) from None

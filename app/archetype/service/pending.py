@@ -13,7 +13,7 @@ from archetype.log.command import QUEUED_TYPES
 from archetype.service.appender import Appender
 from archetype.store.acceptance import Answer, NewCommand
 from archetype.store.database import Database
-from archetype.store.pending import PendingCount, are_accepted, count_pending
+from archetype.store.pending import PendingCount, are_accepted, recounted
 
 __all__ = ["BoundedAppender"]
 
@@ -85,7 +85,7 @@ class BoundedAppender:
         async with world.counting:
             if world.counted is before:
                 counted = await self._database.read(
-                    lambda connection: count_pending(connection, world_id, QUEUED_TYPES, before)
+                    lambda connection: recounted(connection, world_id, QUEUED_TYPES, before)
                 )
                 world.counted = counted
                 world.head_version = max(world.head_version, counted.head_version)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from archetype.core.faults import field_faults
+from archetype.core.faults import field_faults, listed
 from archetype.core.models import find_model
 from archetype.core.registry import module_name
 from archetype.errors import CodeNotLoadedError, FieldFault, InvalidInputError, PayloadError
@@ -70,8 +70,7 @@ class ResourceRecord:
             return cls.of(_made(kind, canonical_json(value)))
         except ValidationError as error:
             faults = field_faults(error, "payload.value")
-            listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-            raise PayloadError(f"the value does not fit {name}: {listed}", faults=faults) from None
+            raise PayloadError(f"the value does not fit {name}: {listed(faults)}", faults=faults) from None
         except InvalidInputError as error:
             raise _refused("payload.value", error.message) from error
 

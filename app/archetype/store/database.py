@@ -253,7 +253,7 @@ class Database:
 
 
 class Reading:
-    """One state of a database, for as long as its `Database.snapshot` is open."""
+    """One state of a database, for as long as its `Database.reading` is open."""
 
     def __init__(self, connection: AsyncConnection, database: Database) -> None:
         self._connection = connection

@@ -9,10 +9,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from archetype.store.given import given_rows
 from archetype.store.log import pending_count
-from archetype.store.schema import events, worlds
+from archetype.store.schema import Id, events, worlds
 
-__all__ = ["PendingCount", "are_accepted", "count_pending"]
+__all__ = ["PendingCount", "are_accepted", "recounted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class PendingCount:
     count: int
 
 
-def count_pending(
+def recounted(
     connection: Connection, world_id: UUID, types: Sequence[str], before: PendingCount | None
 ) -> PendingCount:
     """Count the commands of these types that wait, unless nothing changed since they were counted `before`.
@@ -40,7 +41,12 @@ def count_pending(
 
 def are_accepted(connection: Connection, world_id: UUID, event_ids: Sequence[UUID]) -> bool:
     """Tell whether commands of all these ids stand in a world's own log."""
-    statement = sa.select(sa.func.count()).where(
-        events.c.world_id == world_id, events.c.event_id.in_(event_ids), events.c.kind == "command"
+    ids = set(event_ids)
+    given = given_rows(connection, {"event_id": Id}, [(each,) for each in ids], name="given")
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(events)
+        .join(given, given.c.event_id == events.c.event_id)
+        .where(events.c.world_id == world_id, events.c.kind == "command")
     )
-    return connection.scalar(statement) == len(set(event_ids))
+    return connection.scalar(statement) == len(ids)

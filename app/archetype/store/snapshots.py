@@ -78,9 +78,11 @@ def write_blobs(
     }
     there = insert_pages(connection, new_pages.values())
     if new_archetypes:
-        _insert_new(connection, archetypes, [_archetype_values(each) for each in new_archetypes])
+        connection.execute(
+            insert_new(connection, archetypes), [_archetype_values(each) for each in new_archetypes]
+        )
     for code_hash, document in programs_by_hash.items():
-        _insert_new(connection, programs, [{"code_hash": code_hash, "document": document}])
+        connection.execute(insert_new(connection, programs), [{"code_hash": code_hash, "document": document}])
     return there
 
 
@@ -90,10 +92,6 @@ def _archetype_values(archetype: Archetype) -> dict[str, Any]:
         "components": canonical_json(archetype.components),
         "schema": canonical_json(archetype.columns()),
     }
-
-
-def _insert_new(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    connection.execute(insert_new(connection, table), list(rows))
 
 
 def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:
@@ -112,7 +110,7 @@ def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:
         for write in snapshot.writes
     ]
     if rows:
-        _insert_new(connection, snapshots, rows)
+        connection.execute(insert_new(connection, snapshots), rows)
 
 
 def snapshots_between(connection: Connection, stretch: Stretch) -> dict[int, list[SnapshotRow]]:

@@ -34,9 +34,9 @@ class ExtendedFrame(DataFrame):
     def of(cls, rows: pa.Table) -> DataFrame:
         """Give a frame of these rows; a plain one if Daft does not keep them in this process."""
         frame = daft.from_arrow(rows)
-        (partition,) = frame.iter_partitions()
-        is_here = hasattr(partition, "eval_expression_list")
-        return cls._knowing(frame, partition, ()) if is_here else frame
+        partitions = list(frame.iter_partitions())
+        is_here = len(partitions) == 1 and hasattr(partitions[0], "eval_expression_list")
+        return cls._knowing(frame, partitions[0], ()) if is_here else frame
 
     @classmethod
     def _knowing(cls, frame: DataFrame, rows: Any, steps: tuple[Step, ...]) -> Self:

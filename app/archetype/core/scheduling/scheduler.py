@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from archetype.core.faults import field_faults
+from archetype.core.faults import field_faults, listed
 from archetype.core.recorded import build_recorded, class_fingerprint
 from archetype.core.scheduling.builders import (
     ExecutionGroupBuilder,
@@ -135,8 +135,9 @@ def _recorded(builder: Any) -> dict[str, Any]:
         settings = BuilderSettings(**named, parameters=parameters)  # pyright: ignore[reportArgumentType]
     except ValidationError as exc:
         faults = field_faults(exc)
-        listed = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-        raise InvalidInputError(f"{kind.__name__} cannot be recorded: {listed}", faults=faults) from None
+        raise InvalidInputError(
+            f"{kind.__name__} cannot be recorded: {listed(faults)}", faults=faults
+        ) from None
     return settings.model_dump(exclude_defaults=True)
 
 

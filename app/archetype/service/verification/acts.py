@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype.log.hashes import GENESIS, act_hash
+from archetype.service.quotas import QUOTA_FIELDS
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
 from archetype.store.acts import ActType
@@ -64,7 +65,7 @@ class Told:
         actor_id = UUID(detail["actor_id"])
         self.quotas.pop(actor_id, None)
         if detail["changed_at"] is not None:  # the default quota has no row
-            told = {name: detail[name] for name in ("commands_per_tick", "tokens_per_day", "changed_at")}
+            told = {name: detail[name] for name in (*QUOTA_FIELDS, "changed_at")}
             self.quotas[actor_id] = told | {"reason": reason}
 
 

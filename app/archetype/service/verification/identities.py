@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
+from archetype.service.quotas import QUOTA_FIELDS
 from archetype.service.verification.acts import Told
 from archetype.service.verification.faults import FaultKind, Findings, place
 from archetype.store import audit
@@ -159,5 +160,5 @@ _KEY_FORMS: Mapping[str, Callable[[Any], bool]] = {
     "worlds": _is_scope,
 }
 _QUOTA_FORMS: Mapping[str, Callable[[Any], bool]] = {
-    name: lambda value: value is None or value >= 0 for name in ("commands_per_tick", "tokens_per_day")
+    name: lambda value: value is None or value >= 0 for name in QUOTA_FIELDS
 }
