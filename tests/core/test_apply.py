@@ -347,9 +347,9 @@ def test_rows_of_an_edited_class_are_not_updated_but_can_be_replaced():
 
 def test_two_components_with_one_prefix_do_not_meet_in_an_entity():
     body = {"__annotations__": {"q": int}, "__module__": "app_clash", "__qualname__": "apppos"}
-    types.new_class("apppos", (Component,), {}, lambda ns: ns.update(body))
+    clashing = types.new_class("apppos", (Component,), {}, lambda ns: ns.update(body))
     state = start()
-    applied = apply_changes(state, [AddComponents(1, 1, [{"type": "apppos", "q": 1}])])
+    applied = apply_changes(state, [AddComponents(1, 1, [{"type": clashing.__name__, "q": 1}])])
     assert applied.state is state
     assert applied.rejections[0].code == "prefix_collision"
 

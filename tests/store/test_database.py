@@ -133,6 +133,41 @@ async def test_a_connection_that_is_in_use_at_the_end_is_ended_when_it_comes_bac
     assert [str(each.message) for each in heard] == []
 
 
+async def test_a_connection_that_was_asked_for_goes_back_if_nobody_wants_it_any_more(
+    database_url, monkeypatch
+):
+    """The caller was cancelled, and again, before it was there."""
+    database = Database(database_url)
+    engine, asked, may_come = database._open(), asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        asked.set()
+        await may_come.wait()
+        return await engine.connect()
+
+    class Slow:
+        def connect(self):
+            return slow()
+
+    async def hold():
+        async with database.held():
+            raise AssertionError("nobody waits for it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "_open", Slow)
+        holding = asyncio.create_task(hold())
+        await asked.wait()
+        for _ in range(2):
+            holding.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait({holding})
+    assert holding.cancelled()
+    may_come.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    assert database.connections_in_use == 0
+    await database.close()
+
+
 async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
     """Appends are tried again by themselves: their ids make the second try harmless."""
     async with ServiceContainer(postgres_database_url) as services:

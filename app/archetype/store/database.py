@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from archetype.errors import InvalidInputError, SchemaOutdatedError
 from archetype.store import schema
+from archetype.store.ending import to_end
 from archetype.store.failures import translated
 from archetype.store.postgres import POOL_SIZE, SILENCE, KeptConnection, postgres_engine
 from archetype.store.sqlite import READERS, SqliteWriter, sqlite_readers
@@ -104,7 +104,7 @@ class Database:
 
         A connection that is being made, or is in use, would otherwise be lost to the pool.
         """
-        return await _to_end(self.read(use))
+        return await to_end(self.read(use))
 
     @asynccontextmanager
     async def reading(self, *, is_lenient: bool = False) -> AsyncGenerator[Reading]:
@@ -162,7 +162,7 @@ class Database:
     async def held(self) -> AsyncGenerator[Any]:
         """Lend the driver's own connection, outside any transaction; it is thrown away behind its use."""
         async with self.translating():
-            connection = await _to_end(self._open().connect(), undone=AsyncConnection.close)
+            connection = await to_end(self._open().connect(), undone=AsyncConnection.close)
             try:
                 yield (await connection.get_raw_connection()).driver_connection
             finally:
@@ -285,18 +285,6 @@ class Reading:
 def _end_connection(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     if connection is not None:
         record.invalidate()
-
-
-async def _to_end(work: Awaitable[T], *, undone: Callable[[T], Coroutine[Any, Any, None]] | None = None) -> T:
-    """Await something to its end, also when the caller is cancelled meanwhile; then it is `undone`."""
-    future = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        if future.exception() is None and undone is not None:
-            await undone(future.result())
-        raise
 
 
 def _lenient_text(text: bytes) -> str:

@@ -14,6 +14,8 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from archetype.store.ending import to_end
+
 __all__ = ["READERS", "SqliteWriter", "sqlite_readers"]
 
 T = TypeVar("T")
@@ -63,14 +65,8 @@ class SqliteWriter:
     async def run(self, use: Callable[[Connection], T]) -> T:
         """Run a write as one transaction; it is finished also when its caller is cancelled."""
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._thread, partial(self._transaction, use))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The thread goes on: whoever cancelled must not take the connection away under it.
-            await asyncio.wait([future])
-            future.exception()  # looked at, so that nothing complains that nobody did
-            raise
+        # The thread goes on: whoever cancels must not take the connection away under it.
+        return await to_end(loop.run_in_executor(self._thread, partial(self._transaction, use)))
 
     def _transaction(self, use: Callable[[Connection], T]) -> T:
         with self._engine.begin() as connection:
