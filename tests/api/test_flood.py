@@ -25,14 +25,15 @@ from server_process import peak_mb, running
 from archetype.api.server import Server
 from archetype.core.bulk import encode_batch
 from archetype.limits import BULK_ROWS_MAX
+from archetype.service.appender import FLUSH_COMMANDS_MAX, FLUSHERS_MAX
 from archetype.store.database import Database
 from archetype.store.schema import events
 
 WITHIN_S = 60.0
 BATCH = 1_000
 QUEUED_MAX = 20_000
-FLYING_MAX = 4_000
-"""What has left the queue for the database and is not answered yet: two flushes, and one that is made up."""
+FLYING_MAX = FLUSHERS_MAX * FLUSH_COMMANDS_MAX
+"""What has left the queue for the database and is not answered yet."""
 FLOOD_MB = 150.0
 UPLOAD_BYTES = 16 * 1024 * 1024
 UPLOADS_MB = 400.0

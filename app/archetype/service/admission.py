@@ -62,42 +62,36 @@ class _Normal(NamedTuple):
     row_count: int = 1
 
 
-class _Door(NamedTuple):
-    """How commands of one type are let in."""
-
-    kind: CommandType
-    name: str
-    normalise: Callable[[Any], _Normal]
-
-
 def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> NewCommand:
     """Check a command that waits for its tick and return it as it goes into the log.
 
     Raises `PayloadError` or `ComponentError` with the path of every bad field.
     """
-    name, payload, tick, priority, command_id, batch = request
-    door = _DOORS.get(name)
-    if door is None:
-        raise _closed(name)
-    kind, name, normalise = door
-    _check_integer("tick", tick, 0, TICK_MAX)
-    _check_integer("priority", priority, PRIORITY_MIN, PRIORITY_MAX)
-    normal = normalise(check_payload(kind, payload)) if batch is None else _bulk(kind, batch)
+    normalise = _NORMALISERS.get(request.type)
+    if normalise is None:
+        raise _closed(request.type)
+    kind = CommandType(request.type)
+    _check_integer("tick", request.tick, 0, TICK_MAX)
+    _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
+    if request.batch is None:
+        normal = normalise(check_payload(kind, request.payload))
+    else:
+        normal = _bulk(kind, request.batch)
     text = checked_text(normal.text)
     if len(text) > PAYLOAD_CHARACTERS_MAX:
         msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
         raise LimitExceededError(msg, limit=PAYLOAD_CHARACTERS_MAX, actual=len(text))
     return NewCommand(
-        command_id or new_id(),
-        world_id,
-        name,
-        text,
-        tick,
-        priority,
-        actor_id,
-        normal.batch,
-        normal.entity_count,
-        normal.entity_id,
+        event_id=request.id or new_id(),
+        world_id=world_id,
+        type=kind.value,
+        payload=text,
+        due_tick=request.tick,
+        priority=request.priority,
+        actor_id=actor_id,
+        batch=normal.batch,
+        entity_count=normal.entity_count,
+        entity_id=normal.entity_id,
         cost=0 if actor_id is None else cost_of(kind, normal.row_count),
     )
 
@@ -227,7 +221,7 @@ def _spelled(payload: Mapping[str, Any]) -> _Normal:
     return _Normal(spell(payload))
 
 
-_NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
+_NORMALISERS: Mapping[str, Callable[[Any], _Normal]] = {
     CommandType.SPAWN: _spawn,
     CommandType.DESPAWN: _as_it_is,
     CommandType.UPDATE: _update,
@@ -240,11 +234,6 @@ _NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
     CommandType.REMOVE_RESOURCE: _as_it_is,
     CommandType.MESSAGE: _message,
     CommandType.CUSTOM: _custom,
-}
-
-
-_DOORS: Mapping[str, _Door] = {
-    kind.value: _Door(kind, kind.value, normalise) for kind, normalise in _NORMALISERS.items()
 }
 
 
