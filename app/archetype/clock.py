@@ -47,15 +47,14 @@ _id_bits = random.Random(os.urandom(32))  # noqa: S311
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _id_bits.seed(os.urandom(32)))
 
+_FIXED_BITS = 0xF << 76 | 0b11 << 62
+_VERSION_7 = 0x7 << 76 | 0b10 << 62
+
 
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    bits = _id_bits.getrandbits(74)
-    value = (milliseconds & (1 << 48) - 1) << 80
-    value |= 0x7 << 76 | bits >> 62 << 64
-    value |= 0b10 << 62 | bits & (1 << 62) - 1
-    return UUID(int=value)
+    return UUID(int=(milliseconds << 80 | _id_bits.getrandbits(80)) & ~_FIXED_BITS | _VERSION_7)
 
 
 def new_seed() -> int:

@@ -15,7 +15,11 @@ import numpy as np
 import pyarrow as pa
 from daft import col
 
+from archetype.clock import new_id
 from archetype.core.querying import configure_daft
+from archetype.store.acceptance import NewCommand
+from archetype.store.append import APPEND_SQL, append, append_parameters
+from archetype.store.database import Database
 from bench.measure import median, timed, timed_async
 
 
@@ -87,6 +91,48 @@ async def insert_commands_s(url: str, *, batch: int) -> float:
     elapsed = time.perf_counter() - start
     await session.close()
     return len(rows) / elapsed
+
+
+async def append_unchecked_s(database: Database, command: NewCommand, *, submitters: int, each: int) -> float:
+    """Return commands a second for tasks that hand commands to the log's append, and do nothing else.
+
+    What is left of us is a future for each command and the append itself, with two flushes under way at most.
+    """
+    loop = asyncio.get_running_loop()
+    queue: list[tuple[NewCommand, asyncio.Future[object]]] = []
+    flushers: set[asyncio.Task[None]] = set()
+
+    async def flush() -> None:
+        await asyncio.sleep(0)
+        while queue:
+            count = len(queue) if len(flushers) > 1 else -(-len(queue) // 2)
+            taken = queue[:count]
+            del queue[:count]
+            start_flusher()
+            groups = [[made] for made, _ in taken]
+            if database.is_sqlite:
+                answers = await database.write(lambda connection, groups=groups: append(connection, groups))
+            else:
+                answers = await database.call(APPEND_SQL, append_parameters(groups, None))
+            for (_, done), answer in zip(taken, answers, strict=True):
+                done.set_result(answer)
+
+    def start_flusher() -> None:
+        if queue and len(flushers) < 2:
+            flusher = asyncio.create_task(flush())
+            flushers.add(flusher)
+            flusher.add_done_callback(flushers.discard)
+
+    async def submit() -> None:
+        for _ in range(each):
+            done = loop.create_future()
+            queue.append((command._replace(event_id=new_id()), done))
+            start_flusher()
+            await done
+
+    start = time.perf_counter()
+    await asyncio.gather(*(submit() for _ in range(submitters)))
+    return submitters * each / (time.perf_counter() - start)
 
 
 def _sqlite_inserts(url: str, batch: int) -> float:

@@ -97,10 +97,9 @@ def http(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
     seconds = 2.0 if is_quick else 5.0
     with databases.fresh(kind) as url:
         with _serving(SERVER, _environment(url)) as (port, _, _ready_s):
-            world = asyncio.run(request_json(port, "POST", "/worlds", {"name": "bench"}))
-            world_id = world.get("world_id") or world["id"]
-            single = _storm(port, f"/worlds/{world_id}/commands", ONE, seconds)
-            batched = _storm(port, f"/worlds/{world_id}/commands/batch", MANY, seconds) * BATCH
+            # A world each: no more than so many commands may wait in one.
+            single = _storm(port, f"/worlds/{_world(port)}/commands", ONE, seconds)
+            batched = _storm(port, f"/worlds/{_world(port)}/commands/batch", MANY, min(seconds, 4.0)) * BATCH
         batched_floor = asyncio.run(insert_commands_s(url, batch=BATCH))
     with _serving(BARE_SERVER, _plain_environment()) as (port, _, _ready_s):
         single_floor = _storm(port, "/", ONE, seconds)
@@ -124,6 +123,10 @@ def http(databases: Databases, kind: str, *, is_quick: bool) -> list[Row]:
             f"executemany of the same rows, {BATCH} a transaction",
         ),
     ]
+
+
+def _world(port: int) -> str:
+    return asyncio.run(request_json(port, "POST", "/worlds", {"name": f"bench-{time.time_ns()}"}))["world_id"]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
@@ -64,6 +65,33 @@ async def test_a_retry_is_answered_though_the_world_is_full(services):
     assert all(receipt.is_duplicate for receipt in receipts)
     with pytest.raises(OverloadedError):
         await services.command_service.submit_batch(world.world_id, [*requests, CommandRequest("custom", {})])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_ids_of_a_retry_are_looked_up_in_their_index(services):
+    """To look through the world's log for each of them would take minutes where it is full."""
+    statements: list[tuple[str, tuple]] = []
+
+    def hear(_connection, _cursor, statement, parameters, *_):
+        statements.append((statement, parameters))
+
+    world = await a_world(services)
+    requests = await submit(services, world, MOST)
+    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
+    try:
+        await services.command_service.submit_batch(world.world_id, requests)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+    lookups = [each for each in statements if "json_each" in each[0]]
+    assert lookups
+    for statement, parameters in lookups:
+        plan = await services.database.read(
+            lambda connection, statement=statement, parameters=parameters: [
+                row.detail
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+        )
+        assert any("events_event_id (world_id=? AND event_id=?)" in each for each in plan), plan
 
 
 async def test_what_is_due_later_waits_and_what_acts_at_once_does_not(services):

@@ -16,6 +16,7 @@ from archetype.core.arrow_types import arrow_type, field_annotation, optional_in
 from archetype.core.combine import Combine, Operation, combines, fits
 from archetype.core.faults import too_many
 from archetype.core.instances import Make, copier_of, maker_of
+from archetype.core.plain import NO_FIELD, plain_fields
 from archetype.core.values import Codec, Convert, codec_of, holds_enums
 from archetype.errors import ComponentError, FieldFault, InvalidInputError
 from archetype.limits import COMPONENT_FIELDS_MAX
@@ -33,13 +34,18 @@ class FieldLayout:
     operation: Operation | None = None
 
 
+Spelled = tuple[str | None, str, Convert | None]
+PlainSpelled = tuple[str | None, str, Convert | None, frozenset[type], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A component class as columns: field order is the class's order.
 
     `make` makes a component of its values; `copy` makes of one another that shares nothing with it. `spelled`
     is for canonical JSON, in the order of its keys: each field's name, `"name":` and `to_json`; and whole,
-    without a name, `"type":"Name"`.
+    without a name, `"type":"Name"`. `plain` is there for classes that `plain_fields` describes: of each of
+    `spelled`, also the types that its value may have, and its default.
     """
 
     type_name: str
@@ -48,7 +54,8 @@ class Layout:
     schema: pa.Schema
     prefixed_schema: pa.Schema
     to_json: tuple[tuple[str, Convert | None], ...]
-    spelled: tuple[tuple[str | None, str, Convert | None], ...]
+    spelled: tuple[Spelled, ...]
+    plain: tuple[PlainSpelled, ...] | None
     to_arrow: tuple[tuple[str, str, Convert | None], ...]
     from_json: Mapping[str, tuple[str, Convert | None]]
     from_arrow: tuple[tuple[str, str, Convert | None], ...]
@@ -108,6 +115,7 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         codec = codec_of(annotation, keeps_enums=keeps_enums)
         operation = _operation_of(cls, name, info, arrow)
         fields.append(FieldLayout(name, field.name, codec, field, info, operation))
+    spelled = _spelled(type_name, fields)
     return Layout(
         type_name=type_name,
         prefix=prefix,
@@ -115,7 +123,8 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         schema=pa.schema([field.arrow.with_name(field.name) for field in fields]),
         prefixed_schema=pa.schema([field.arrow for field in fields]),
         to_json=tuple((field.name, field.codec.to_json) for field in fields),
-        spelled=_spelled(type_name, fields),
+        spelled=spelled,
+        plain=_plain(cls, spelled),
         to_arrow=tuple((field.name, field.column, field.codec.to_arrow) for field in fields),
         from_json={field.name: (field.column, field.codec.from_json) for field in fields},
         from_arrow=tuple((field.name, field.column, field.codec.from_arrow) for field in fields),
@@ -126,12 +135,21 @@ def layout_of(cls: type[BaseModel]) -> Layout:
     )
 
 
-def _spelled(
-    type_name: str, fields: Sequence[FieldLayout]
-) -> tuple[tuple[str | None, str, Convert | None], ...]:
-    parts: list[tuple[str | None, str, Convert | None]] = [(None, f'"type":"{type_name}"', None)]
+def _spelled(type_name: str, fields: Sequence[FieldLayout]) -> tuple[Spelled, ...]:
+    parts: list[Spelled] = [(None, f'"type":"{type_name}"', None)]
     parts += [(field.name, f'"{field.name}":', field.codec.to_json) for field in fields]
     return tuple(sorted(parts, key=lambda part: (part[0] or "type").encode("utf-16-be")))
+
+
+def _plain(cls: type[BaseModel], spelled: Sequence[Spelled]) -> tuple[PlainSpelled, ...] | None:
+    fields = plain_fields(cls)
+    if fields is None:
+        return None
+    plain: list[PlainSpelled] = []
+    for name, begin, convert in spelled:
+        field = NO_FIELD if name is None else fields[name]
+        plain.append((name, begin, convert, field.types, field.default))
+    return tuple(plain)
 
 
 def _operation_of(cls: type[BaseModel], name: str, info: FieldInfo, arrow: pa.DataType) -> Operation | None:

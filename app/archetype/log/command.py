@@ -97,6 +97,9 @@ QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)
 """The types whose commands wait in the log for their tick."""
 
 
+_TYPES: Mapping[str, CommandType] = {kind.value: kind for kind in CommandType}
+
+
 class CommandStatus(StrEnum):
     """What became of an accepted command; one that acts at once is applied as soon as it is in the log."""
 
@@ -126,11 +129,11 @@ class Command(BaseModel):
 
 def parse_type_name(name: str) -> CommandType:
     """Return the command type of that name; an unknown one raises `PayloadError` with all that are known."""
-    try:
-        return CommandType(name)
-    except ValueError:
+    kind = _TYPES.get(name)
+    if kind is None:
         msg = f"unknown command type {name!r}; known types: {', '.join(CommandType)}"
-        raise PayloadError(msg, faults=[FieldFault("type", msg)]) from None
+        raise PayloadError(msg, faults=[FieldFault("type", msg)])
+    return kind
 
 
 def check_payload(kind: CommandType, payload: Mapping[str, Any]) -> Any:

@@ -33,12 +33,14 @@ from archetype.log import payloads
 from archetype.log.canonical import canonical_json, checked_text, spell
 from archetype.log.command import CommandType, check_payload, parse_type_name
 from archetype.log.costs import cost_of
-from archetype.log.normal import spell_component, spell_fields
+from archetype.log.normal import spell_components, spell_parts
 from archetype.service.program import ProcessorCode, ProcessorRecord, Replacement
 from archetype.service.resource_records import ResourceRecord
 from archetype.store.acceptance import NewCommand
 
 __all__ = ["CommandRequest", "admit", "admit_all"]
+
+_COMPONENTS = "payload.components"
 
 
 class CommandRequest(NamedTuple):
@@ -67,10 +69,10 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
 
     Raises `PayloadError` or `ComponentError` with the path of every bad field.
     """
-    normalise = _NORMALISERS.get(request.type)
+    kind = parse_type_name(request.type)
+    normalise = _NORMALISERS.get(kind)
     if normalise is None:
-        raise _closed(request.type)
-    kind = CommandType(request.type)
+        raise _closed(kind)
     _check_integer("tick", request.tick, 0, TICK_MAX)
     _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
     if request.batch is None:
@@ -138,9 +140,8 @@ def _check_integer(name: str, value: Any, low: int, high: int) -> None:
     raise PayloadError(msg, faults=[FieldFault(name, msg)])
 
 
-def _closed(name: str) -> PayloadError:
-    """Return the error for a type that may not be queued; what is no type raises its own."""
-    msg = f"{parse_type_name(name)} may not be queued: it acts at once, through a call of its own"
+def _closed(kind: CommandType) -> PayloadError:
+    msg = f"{kind} may not be queued: it acts at once, through a call of its own"
     return PayloadError(msg, faults=[FieldFault("type", msg)])
 
 
@@ -152,9 +153,9 @@ def _spawn(model: payloads.Spawn) -> _Normal:
 
 
 def _update(model: payloads.Update) -> _Normal:
-    found = [spell_fields(value, _path(index)) for index, value in enumerate(model.components)]
-    _check_distinct([kind.__name__ for kind, _ in found])
-    return _Normal(_of_entity(_listed(found), model.entity_id))
+    kinds, components = spell_parts(model.components, _COMPONENTS)
+    _check_distinct(kinds)
+    return _Normal(_of_entity(components, model.entity_id))
 
 
 def _add_component(model: payloads.AddComponent) -> _Normal:
@@ -162,11 +163,12 @@ def _add_component(model: payloads.AddComponent) -> _Normal:
 
 
 def _remove_component(model: payloads.RemoveComponent) -> _Normal:
-    names = [
-        _located(f"payload.component_types.{index}", Component.get_type_by_name, name).__name__
+    kinds = [
+        _located(f"payload.component_types.{index}", Component.get_type_by_name, name)
         for index, name in enumerate(model.component_types)
     ]
-    _check_distinct(names, "component_types")
+    _check_distinct(kinds, "component_types")
+    names = [kind.__name__ for kind in kinds]
     return _spelled({"entity_id": model.entity_id, "component_types": names})
 
 
@@ -221,7 +223,7 @@ def _spelled(payload: Mapping[str, Any]) -> _Normal:
     return _Normal(spell(payload))
 
 
-_NORMALISERS: Mapping[str, Callable[[Any], _Normal]] = {
+_NORMALISERS: Mapping[CommandType, Callable[[Any], _Normal]] = {
     CommandType.SPAWN: _spawn,
     CommandType.DESPAWN: _as_it_is,
     CommandType.UPDATE: _update,
@@ -237,29 +239,22 @@ _NORMALISERS: Mapping[str, Callable[[Any], _Normal]] = {
 }
 
 
-def _path(index: int) -> str:
-    return f"payload.components.{index}"
-
-
 def _whole_components(values: Sequence[Mapping[str, Any]]) -> str:
     """Check the components of one entity, and spell their list."""
-    found = [spell_component(value, _path(index)) for index, value in enumerate(values)]
-    if len(found) > 1:
-        _check_distinct([kind.__name__ for kind, _ in found])
+    kinds, components = spell_components(values, _COMPONENTS)
+    if len(kinds) > 1:
         try:
-            Archetype.of([kind for kind, _ in found])
+            archetype = Archetype.of(kinds)
         except ComponentError as error:
-            faults = [FieldFault("payload.components", error.message)]
+            faults = [FieldFault(_COMPONENTS, error.message)]
             raise PayloadError(error.message, faults=faults) from error
-    return _listed(found)
+        if len(archetype.components) != len(kinds):
+            _check_distinct(kinds)
+    return components
 
 
 def _of_entity(components: str, entity_id: int) -> str:
     return f'{{"components":{components},"entity_id":{spell(entity_id)}}}'
-
-
-def _listed(components: Sequence[tuple[type[Component], str]]) -> str:
-    return f"[{','.join([text for _, text in components])}]"
 
 
 def _located(path: str, find: Callable[[str], Any], name: str) -> Any:
@@ -269,7 +264,8 @@ def _located(path: str, find: Callable[[str], Any], name: str) -> Any:
         raise ComponentError(error.message, faults=[FieldFault(path, error.message)]) from error
 
 
-def _check_distinct(names: Sequence[str], field: str = "components") -> None:
+def _check_distinct(kinds: Sequence[type[Component]], field: str = "components") -> None:
+    names = [kind.__name__ for kind in kinds]
     for index, name in enumerate(names):
         if name in names[:index]:
             msg = f"{name} is named twice; give each component once"

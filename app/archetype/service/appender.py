@@ -188,10 +188,10 @@ class Appender:
             is_over = count > FLUSH_COMMANDS_MAX or size_bytes > FLUSH_BYTES_MAX
             if taken and (is_over or request.needs_own_call):
                 break
-            own_ids = [command.event_id for command in request.group]
+            own_ids = {command.event_id for command in request.group}
             if not ids.isdisjoint(own_ids):
                 break
-            ids.update(own_ids)
+            ids |= own_ids
             taken.append(self._queue.popleft())
             self._queued -= len(request.group)
             self._queued_bytes -= request.size_bytes

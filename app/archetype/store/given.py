@@ -14,11 +14,10 @@ from sqlalchemy.engine import Connection
 from archetype.log.lineage import Segment
 from archetype.store.schema import Id
 
-__all__ = ["OPEN_END", "given_rows", "owned_ticks"]
+__all__ = ["OPEN_END", "given_rows", "is_given", "owned_ticks"]
 
 OPEN_END = 2**63 - 1
 """Beyond every tick and version that there can be: where a range has no end."""
-"""Where an open segment ends: beyond every tick."""
 
 GivenType = type[Id] | type[sa.BigInteger]
 
@@ -46,6 +45,16 @@ def given_rows(
         for place, (label, kind) in enumerate(columns.items())
     ]
     return sa.select(*values).subquery(name)
+
+
+def is_given(
+    connection: Connection, column: sa.ColumnElement[Any], values: Sequence[UUID]
+) -> sa.ColumnElement[bool]:
+    """Tell whether a column has one of these values: unlike a join, a database looks each up in an index."""
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.bindparam(None, values, postgresql.ARRAY(Id)))
+    document = sa.bindparam(None, json.dumps(values, default=str), sa.Text)
+    return column.in_(sa.select(sa.func.json_each(document).table_valued("value").c.value))
 
 
 def owned_ticks(connection: Connection, segments: Sequence[Segment]) -> sa.FromClause:

@@ -9,9 +9,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from archetype.store.given import given_rows
+from archetype.store.given import is_given
 from archetype.store.log import pending_count
-from archetype.store.schema import Id, events, worlds
+from archetype.store.schema import events, worlds
 
 __all__ = ["PendingCount", "are_accepted", "recounted"]
 
@@ -41,12 +41,8 @@ def recounted(
 
 def are_accepted(connection: Connection, world_id: UUID, event_ids: Sequence[UUID]) -> bool:
     """Tell whether commands of all these ids stand in a world's own log."""
-    ids = set(event_ids)
-    given = given_rows(connection, {"event_id": Id}, [(each,) for each in ids], name="given")
-    statement = (
-        sa.select(sa.func.count())
-        .select_from(events)
-        .join(given, given.c.event_id == events.c.event_id)
-        .where(events.c.world_id == world_id, events.c.kind == "command")
+    ids = list(set(event_ids))
+    statement = sa.select(sa.func.count()).where(
+        events.c.world_id == world_id, is_given(connection, events.c.event_id, ids)
     )
     return connection.scalar(statement) == len(ids)
