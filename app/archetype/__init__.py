@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from archetype.service.rollout_results import EpisodeRow, RolloutResult
     from archetype.service.runs import RunResult
     from archetype.service.verification.faults import VerifyReport
-    from archetype.service.worlds import WorldInfo
+    from archetype.service.world_info import WorldInfo
     from archetype.store.ticks import TickCounts
 
 __all__ = [
@@ -201,7 +201,7 @@ _HOMES = {
     "archetype.service.rollout_results": ("EpisodeRow", "RolloutResult"),
     "archetype.service.runs": ("RunResult",),
     "archetype.service.verification.faults": ("VerifyReport",),
-    "archetype.service.worlds": ("WorldInfo",),
+    "archetype.service.world_info": ("WorldInfo",),
     "archetype.store.ticks": ("TickCounts",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -69,7 +69,7 @@ class Latched(AsyncProcessor):
 async def latched(app, client, world) -> Latch:
     latch = Latch()
     services = app.dependencies["services"].dependency()
-    services.world_service.live(UUID(world)).resources.insert(latch)
+    services.world_service.live_worlds.of(UUID(world)).resources.insert(latch)
     command = {"type": "add_processor", "payload": {"processor": "Latched"}}
     assert (await client.post(f"/worlds/{world}/commands", json=command)).status_code == 202
     return latch

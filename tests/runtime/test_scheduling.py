@@ -104,7 +104,7 @@ async def test_a_plan_beside_a_run_changes_nothing_of_it(world):
     """It is made on what is committed, and read again however often."""
     await world.step()
     services = await world._runtime.services()
-    live = services.world_service.live(world.world_id)
+    live = services.world_service.live_worlds.of(world.world_id)
     before = live.projection
     assert await world.plan() == await world.plan()
     assert live.projection is before

@@ -197,16 +197,16 @@ async def test_a_running_world_keeps_its_state_and_its_handles_stay(services):
     seen = []
 
     async def on_tick(tick):
-        held = worlds.live(world_id).projection
+        held = worlds.live_worlds.of(world_id).projection
         seen.append((tick, held.committed_tick if held is not None else None))
 
     await services.simulation_service.run(world_id, RunRequest(steps=3), on_tick=on_tick)
     assert seen == [(0, 0), (1, 1), (2, 2)]
     assert services.budget.size_bytes == 0
-    assert worlds.live(world_id).projection is None
-    worlds.adopt(world_id).resources.insert(seen)
+    assert worlds.live_worlds.of(world_id).projection is None
+    worlds.live_worlds.adopt(world_id).resources.insert(seen)
     await services.simulation_service.run(world_id, RunRequest(steps=1))
-    assert worlds.live(world_id).resources.require(list) is seen
+    assert worlds.live_worlds.of(world_id).resources.require(list) is seen
 
 
 async def test_a_rebuilt_state_is_found_by_the_nearest_tick_of_a_lineage(services):

@@ -217,7 +217,7 @@ async def test_a_rollout_that_was_cut_short_completes_exactly_the_episodes_that_
 async def test_a_cancelled_rollout_ends_its_episodes_and_removes_its_forks(services):
     world_id, gate = await a_casino(services), Gate()
     before = await live_names(services)
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     waiting = asyncio.create_task(services.rollout_service.run(world_id, asked(8, parallel=2)))
     await gate.is_reached.wait()
     (info, *_) = await services.run_service.list_runs(await services.world_service.find(world_id))
@@ -235,7 +235,7 @@ async def test_a_cancelled_rollout_ends_its_episodes_and_removes_its_forks(servi
 
 async def test_forks_go_with_their_base_world(services):
     world_id, gate = await a_casino(services), Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     started = await services.run_service.start(world_id, asked(4, parallel=2))
     await gate.is_reached.wait()
     await services.world_service.remove_world(await services.world_service.find(world_id))
@@ -297,7 +297,7 @@ async def test_pending_commands_go_along_if_they_are_asked_for(services):
 async def test_nothing_of_removed_forks_is_kept_in_memory(services):
     world_id = await a_casino(services)
     result = await services.rollout_service.run(world_id, asked(4))
-    assert list(services.world_service._live) == [world_id]
+    assert list(services.world_service.live_worlds._live) == [world_id]
     pool = services.simulation_service.pool._built
     assert [pool.get(each.world_id) for each in result.episodes] == [None] * 4
     assert pool.get(world_id) is not None

@@ -71,7 +71,7 @@ async def a_world(services, *, turnstile=None):
     ]
     await services.command_service.submit_batch(info.world_id, requests)
     if turnstile is not None:
-        services.world_service.live(info.world_id).resources.insert(turnstile)
+        services.world_service.live_worlds.of(info.world_id).resources.insert(turnstile)
     return info.world_id
 
 

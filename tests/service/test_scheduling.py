@@ -282,7 +282,7 @@ async def test_entities_that_a_tick_spawns_get_ids_of_the_log_and_are_replayed_t
 async def test_ids_of_a_tick_and_of_commands_that_come_meanwhile_are_not_the_same(services):
     world_id = await a_world(services, "TallyGate", "tally_child")
     gate = Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     stepping = asyncio.ensure_future(step(services, world_id))
     await gate.entered.wait()
     receipt = await services.command_service.submit(
@@ -327,7 +327,7 @@ async def test_a_tick_that_fails_behind_its_spawns_leaves_nothing_but_their_ids(
 async def test_a_skip_is_recorded_and_skipped_again_by_a_replay(services, database_url):
     world_id = await a_world(services, "tally_flaky", snapshots="needed")
     weather = Weather(1)
-    services.world_service.live(world_id).resources.insert(weather)
+    services.world_service.live_worlds.of(world_id).resources.insert(weather)
     await step(services, world_id, 4)
     assert weather.calls == 5
     assert await tallies(services, world_id) == {1: 3, 2: 3}
@@ -452,7 +452,7 @@ async def test_a_plan_shows_groups_and_where_declared_writes_overlap(services):
 
 async def test_what_ran_can_be_asked_by_sql(services):
     world_id = await a_world(services, "tally_one", "tally_ten", "tally_flaky", scheduler=TOGETHER)
-    services.world_service.live(world_id).resources.insert(Weather(0))
+    services.world_service.live_worlds.of(world_id).resources.insert(Weather(0))
     await step(services, world_id)
     found = await rows(
         services,

@@ -193,7 +193,7 @@ async def test_a_run_that_fails_on_its_way_keeps_the_ticks_before(services):
 async def test_commands_accepted_while_a_tick_is_computed_go_to_the_next_one(services):
     world_id = await a_world(services, "Gated")
     gate = Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     first = await spawn(services, world_id)
     running = asyncio.create_task(step(services, world_id))
     await gate.entered.wait()
@@ -291,7 +291,7 @@ async def test_unknown_and_removed_worlds_cannot_be_run(services):
 async def test_a_world_removed_in_the_middle_of_a_tick_does_not_commit_it(services):
     world_id = await a_world(services, "Gated")
     gate = Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     await spawn(services, world_id)
     running = asyncio.create_task(step(services, world_id))
     await gate.entered.wait()
@@ -334,7 +334,7 @@ async def test_a_world_is_free_for_another_process_as_soon_as_its_run_ends(servi
 async def test_an_owner_that_lost_its_lease_cannot_commit(services, database_url):
     world_id = await a_world(services, "Gated")
     gate = Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     await spawn(services, world_id)
     running = asyncio.create_task(step(services, world_id))
     await gate.entered.wait()
@@ -352,13 +352,13 @@ async def test_two_services_of_one_process_are_two_owners(services, database_url
     world_id = await a_world(services, "Gated")
     await spawn(services, world_id)
     gate = Gate()
-    services.world_service.live(world_id).resources.insert(gate)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
     running = asyncio.create_task(step(services, world_id))
     await gate.entered.wait()
     async with ServiceContainer(database_url) as other:
         free = Gate()
         free.release.set()
-        other.world_service.adopt(world_id).resources.insert(free)
+        other.world_service.live_worlds.adopt(world_id).resources.insert(free)
         with pytest.raises(WorldBusyError, match="is run by"):
             await step(other, world_id)
         await services.database.write(
@@ -439,7 +439,7 @@ async def test_hooks_hear_of_ticks_and_their_failures_are_not_fatal(services):
     world_id = await a_world(services, "Stumbling")
     await spawn(services, world_id)
     heard = []
-    hooks = services.world_service.live(world_id).hooks
+    hooks = services.world_service.live_worlds.of(world_id).hooks
     hooks.add(PreTick, lambda event: heard.append(("pre", event.tick)))
     hooks.add(PostTick, lambda event: 1 / 0)
     hooks.add(PostTick, lambda event: heard.append(("post", event.tick, list(event.results))))

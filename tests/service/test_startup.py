@@ -79,7 +79,7 @@ async def test_a_run_that_is_taken_up_loads_its_own_world_alone(database_url):
             "lineages": 1,
             "code": 1,
         }
-        assert services.world_service.live(made[2]).projection is not None
+        assert services.world_service.live_worlds.of(made[2]).projection is not None
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import simulated.world  # noqa: F401  the worlds' classes must be loaded
-from archetype.store import runs
+from archetype.store import leases
 from simulated.simulation import Simulation, simulate
 
 SEEDS = 30
@@ -35,7 +35,7 @@ def test_a_seed_leads_to_the_same_trace_to_the_byte(sqlite_template, tmp_path):
 
 
 def test_a_lease_that_does_not_hold_is_found(sqlite_template, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "is_alive", lambda _owner: False)
+    monkeypatch.setattr(leases, "is_alive", lambda _owner: False)
     found = []
     for seed in range(10):
         try:

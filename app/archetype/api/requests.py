@@ -19,8 +19,7 @@ from archetype.limits import (
 )
 from archetype.service.container import ServiceContainer
 from archetype.service.ranges import committed_range
-from archetype.service.references import Reference
-from archetype.service.worlds import as_uuid
+from archetype.service.references import Reference, as_uuid
 from archetype.store.worlds import WorldRow
 
 __all__ = [

@@ -24,9 +24,9 @@ from archetype.runtime.recording import by_path, merged, take_over
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
 from archetype.service.container import ServiceContainer
+from archetype.service.live_worlds import LiveWorld
 from archetype.service.resource_records import ResourceRecord
 from archetype.service.schedulers import scheduler_settings
-from archetype.service.worlds import LiveWorld
 from archetype.store.worlds import WorldRow
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class WorldHandle:
         if self._seed is not None and row.seed != self._seed:
             msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
             raise StateConflictError(msg, seed=row.seed)
-        live = worlds.adopt(row.world_id)
+        live = worlds.live_worlds.adopt(row.world_id)
         live.known_resources = await self._in_line(services, row, live)
         for resource in self._initial_resources:
             live.resources.insert(resource)

@@ -20,7 +20,7 @@ from archetype.service.live import Event, event_filter
 from archetype.service.plans import WorldPlan
 from archetype.service.queries import EntityState, WorldSnapshot
 from archetype.service.ranges import committed_range
-from archetype.service.worlds import WorldInfo
+from archetype.service.world_info import WorldInfo
 from archetype.store.ticks import TickCounts
 
 if TYPE_CHECKING:

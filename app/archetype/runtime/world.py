@@ -27,7 +27,7 @@ from archetype.service.forks import ForkRequest
 from archetype.service.labels import Label
 from archetype.service.program import ProcessorRecord
 from archetype.service.resource_records import ResourceRecord
-from archetype.service.worlds import WorldInfo
+from archetype.service.world_info import WorldInfo
 
 __all__ = ["RuntimeWorld"]
 
@@ -193,7 +193,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         recorded: Mapping[str, ResourceRecord],
         resources: Mapping[str, ResourceRecord],
     ) -> RuntimeWorld:
-        live = services.world_service.adopt(info.world_id)
+        live = services.world_service.live_worlds.adopt(info.world_id)
         live.resources = self.resources.handles()
         loaded = take_over(live.resources, resources)
         live.known_resources = {path: each for path, each in recorded.items() if path in loaded}

@@ -118,8 +118,8 @@ class CommandService:
         if not all(answer.status.is_in_log for answer in answers):
             raise self._refusal(commands, answers, expected_version)
         receipts = [_receipt(command, answer) for command, answer in zip(commands, answers, strict=True)]
-        if commands and self._worlds.has_hooks(commands[0].world_id):
-            await self._fire(self._worlds.live(commands[0].world_id).hooks, receipts, requests)
+        if commands and self._worlds.live_worlds.has_hooks(commands[0].world_id):
+            await self._fire(self._worlds.live_worlds.of(commands[0].world_id).hooks, receipts, requests)
         return receipts
 
     def _refusal(

@@ -27,7 +27,7 @@ from archetype.log.payloads import is_world_name
 from archetype.log.permissions import Access, Action, Role, is_permitted
 from archetype.service.denials import Denials
 from archetype.service.origins import Origins
-from archetype.service.worlds import as_uuid
+from archetype.service.references import as_uuid
 from archetype.store import identities as store
 from archetype.store.acts import Acting
 from archetype.store.database import Database

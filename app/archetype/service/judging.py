@@ -31,7 +31,7 @@ class Judge:
         world = None if rules is None else await self._worlds.peek(world_id)
         if rules is None or world is None or world.archived_at is not None:
             return None
-        projection = await self._states.of_live(self._worlds.live(world_id), world.committed_tick)
+        projection = await self._states.of_live(self._worlds.live_worlds.of(world_id), world.committed_tick)
         return world.committed_tick, await asyncio.to_thread(rules.judge, projection.state)
 
     async def tick(self, state: WorldState, rules: EpisodeRules | None) -> Judged | None:

@@ -93,7 +93,7 @@ class PlanService:
         Raises `PlanError` where the builder's plan cannot be run, and `CodeNotLoadedError` and
         `CodeChangedError` where the recorded code is not here.
         """
-        live = self._worlds.live(world.world_id)
+        live = self._worlds.live_worlds.of(world.world_id)
         code = self._simulation.pool.load(world.world_id, await self._simulation.programs.program(world))
         state = await self._states.state(world, world.committed_tick)
         context = TickContext(

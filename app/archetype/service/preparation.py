@@ -9,11 +9,12 @@ from uuid import UUID
 
 from archetype.errors import CodeChangedError, CodeNotLoadedError
 from archetype.service.inputs import TickInputs, read_inputs
+from archetype.service.live_worlds import LiveWorld
 from archetype.service.processors import LoadedCode, ProcessorPool
 from archetype.service.programs import ADDING_TYPES, REPLACING_TYPES, ProgramService
 from archetype.service.projection import Projection
 from archetype.service.schedulers import scheduler_settings
-from archetype.service.worlds import LiveWorld, WorldService
+from archetype.service.worlds import WorldService
 from archetype.store.database import Database
 from archetype.store.log import LogRow, commands_of_tick, pending
 from archetype.store.runs import Sealed

@@ -106,7 +106,7 @@ class QueryService:
             if selection.entity_ids is None
             else np.unique(np.array(selection.entity_ids, dtype=np.int64))
         )
-        projection = self._worlds.live(world.world_id).projection
+        projection = self._worlds.live_worlds.of(world.world_id).projection
         if projection is not None and projection.committed_tick == tick:
             owner_id = (await self._worlds.lineage(world.world_id)).owner_of(tick)
             row = await self._tick_row(owner_id, tick)

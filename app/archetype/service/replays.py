@@ -91,7 +91,9 @@ class ReplayService:
         """
         ticks = committed_range(world, from_tick, to_tick, is_limited=False)
         lineage = await self._worlds.lineage(world.world_id)
-        replayer = Replayer(self._database, self._worlds.live(world.world_id).resources, allows_changes=True)
+        replayer = Replayer(
+            self._database, self._worlds.live_worlds.of(world.world_id).resources, allows_changes=True
+        )
         before = await self._states.projection(world, ticks.start - 1)
         changes: dict[str, CodeChange] = {}
         compared = skipped = 0

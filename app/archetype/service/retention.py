@@ -177,7 +177,7 @@ class RetentionService:
         if not candidates:
             return unproved
         lineage = await self._worlds.lineage(world.world_id)
-        replayer = Replayer(self._database, self._worlds.live(world.world_id).resources)
+        replayer = Replayer(self._database, self._worlds.live_worlds.of(world.world_id).resources)
         wanted = set(candidates)
         before: Projection | None = None
         with suppress(CodeNotLoadedError, CodeChangedError, DivergenceError):

@@ -37,11 +37,13 @@ from archetype.service.runs import ENDED, RunInfo, RunRequest
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.simulation import SimulationService
 from archetype.service.states import OnTick, StateService
-from archetype.service.worlds import WorldInfo, WorldService
+from archetype.service.world_info import WorldInfo
+from archetype.service.worlds import WorldService
 from archetype.store import rollouts as store
 from archetype.store.database import Database
+from archetype.store.run_ends import cancel_run
 from archetype.store.run_rows import RunRow, RunSpan, RunView, find_view, run_span
-from archetype.store.runs import NewRun, cancel_run
+from archetype.store.runs import NewRun
 from archetype.store.worlds import WorldRow
 
 __all__ = ["RolloutRunner", "Signals"]
@@ -301,8 +303,8 @@ class RolloutRunner:
 
     async def _run_episode(self, active: _Active, fork: WorldInfo) -> str | None:
         """Run the episode of a fork, on the state that all of them share; return why it failed, if it did."""
-        live = self._worlds.live(fork.world_id)
-        live.resources = self._worlds.live(active.base.world_id).resources.handles()
+        live = self._worlds.live_worlds.of(fork.world_id)
+        live.resources = self._worlds.live_worlds.of(active.base.world_id).resources.handles()
         if live.projection is None and active.start is not None:
             live.projection = replace(active.start, world_id=fork.world_id)
         asked = active.asked

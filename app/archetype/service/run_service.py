@@ -33,7 +33,7 @@ from archetype.service.states import OnTick
 from archetype.store import run_rows as store
 from archetype.store.database import Database
 from archetype.store.log import checked
-from archetype.store.runs import cancel_run
+from archetype.store.run_ends import cancel_run
 from archetype.store.worlds import WorldRow
 
 __all__ = ["RunService"]

@@ -15,9 +15,10 @@ from archetype.log.facts import Fact, FactType
 from archetype.service.direct import direct_command
 from archetype.service.inputs import TickInputs
 from archetype.store.acceptance import NewCommand
+from archetype.store.leases import Lease
 from archetype.store.log import LogRow
+from archetype.store.run_ends import Outcome, RunEnd, run_end
 from archetype.store.run_rows import RunRow, RunView
-from archetype.store.runs import Lease, Outcome, RunEnd, run_end
 from archetype.store.worlds import WorldRow
 
 __all__ = [

@@ -23,6 +23,7 @@ from archetype.errors import (
 from archetype.service.answers import refusal
 from archetype.service.budget import MemoryBudget
 from archetype.service.judging import Judge
+from archetype.service.live_worlds import LiveWorld
 from archetype.service.observing import Observer
 from archetype.service.preparation import Preparation
 from archetype.service.processors import ProcessorPool
@@ -31,11 +32,12 @@ from archetype.service.runs import ActiveRun, RunRequest, RunResult, run_command
 from archetype.service.states import OnTick, StateService
 from archetype.service.storing import PageCounts
 from archetype.service.ticking import TickRunner
-from archetype.service.worlds import LiveWorld, WorldService
-from archetype.store import runs as store
+from archetype.service.worlds import WorldService
 from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
+from archetype.store.run_ends import RunEnd, finish_run
 from archetype.store.run_rows import RunRow, run_totals
+from archetype.store.runs import BegunRun, NewRun, Sealed, begin_run
 
 __all__ = ["SimulationService"]
 
@@ -67,7 +69,7 @@ class SimulationService:
         self._lease_ttl_s = lease_ttl_s
         self._is_stopping = False
         self._running: set[UUID] = set()
-        self.pool = ProcessorPool(budget, is_running=worlds.is_running)
+        self.pool = ProcessorPool(budget, is_running=worlds.live_worlds.is_running)
         self.programs = ProgramService(database, worlds)
         self._preparation = Preparation(database, worlds, self.programs, self.pool)
         self._ticks = TickRunner(
@@ -123,7 +125,7 @@ class SimulationService:
         this process runs the world, and `slot` lets it. Raises `TickFailedError` when a tick cannot be
         computed: the ticks before it stay, its inputs stay sealed. `RunCancelledError` if it was cancelled.
         """
-        live = self._worlds.live(world_id)
+        live = self._worlds.live_worlds.of(world_id)
         try:
             async with live.lock, slot or nullcontext():
                 return await self._run(live, request, on_tick)
@@ -136,7 +138,7 @@ class SimulationService:
         A retry with the same command id is answered with the row as it is now.
         """
         self.require_time()
-        await self._preparation.require_code(self._worlds.live(world_id))
+        await self._preparation.require_code(self._worlds.live_worlds.of(world_id))
         command = run_command(world_id, request)
         begun = await self._write_begun(command, request, may_wait=True)
         if begun.run is None:
@@ -156,7 +158,7 @@ class SimulationService:
         if not isinstance(begun, tuple):
             return begun
         run, sealed = begun
-        end: store.RunEnd | None = None
+        end: RunEnd | None = None
         self._running.add(run.run_id)
         try:
             while sealed is not None:
@@ -200,7 +202,7 @@ class SimulationService:
 
     async def _begin(
         self, world_id: UUID, request: RunRequest
-    ) -> tuple[ActiveRun, store.Sealed | None] | RunResult:
+    ) -> tuple[ActiveRun, Sealed | None] | RunResult:
         """Begin a run, or go on with one that was cut short; one that has ended is answered as it did."""
         command = run_command(world_id, request)
         judged = await self._judge.start(world_id, request.episode)
@@ -237,8 +239,8 @@ class SimulationService:
         *,
         may_wait: bool = False,
         judged: tuple[int, Judged] | None = None,
-    ) -> store.BegunRun:
-        new_run = store.NewRun(
+    ) -> BegunRun:
+        new_run = NewRun(
             run_id=request.run_id or new_id(),
             command=command,
             ticks_requested=request.steps,
@@ -249,7 +251,7 @@ class SimulationService:
             judged_tick=None if judged is None else judged[0],
             is_over=judged is not None and judged[1].reason is not None,
         )
-        begun = await self._database.write(lambda connection: store.begin_run(connection, new_run))
+        begun = await self._database.write(lambda connection: begin_run(connection, new_run))
         if not begun.answer.status.is_in_log:
             raise refusal(command, begun.answer, request.expected_version)
         return begun
@@ -264,7 +266,7 @@ class SimulationService:
         """Record that a run ends behind its last tick, unless it has ended with it."""
         lease = None if run.is_over else run.lease
         outcome = run.outcome if status == "completed" else None
-        finish = partial(store.finish_run, status=status, error=reason, failure=failure, outcome=outcome)
+        finish = partial(finish_run, status=status, error=reason, failure=failure, outcome=outcome)
         await self._database.write(
             lambda connection: finish(connection, run.world.world_id, run.run_id, lease)
         )

@@ -16,10 +16,11 @@ from archetype.core.state import WorldState
 from archetype.errors import CorruptionError
 from archetype.log.lineage import Lineage
 from archetype.service.budget import MemoryBudget
+from archetype.service.live_worlds import LiveWorld
 from archetype.service.projection import EMPTY_STATE, Projection, StoredTick, newborn, project, read_tick
 from archetype.service.rebuilt import RebuiltStates
 from archetype.service.replay import Replayer
-from archetype.service.worlds import LiveWorld, WorldService
+from archetype.service.worlds import WorldService
 from archetype.store.database import Database
 from archetype.store.snapshots import nearest_stored
 from archetype.store.ticks import TickRow, tick_row, tick_rows
@@ -63,7 +64,7 @@ class StateService:
         Like `of_live` it takes no state that was rebuilt for a reader; the forks must be there already, so
         that what it refers to stays stored.
         """
-        live = self._worlds.live(world.world_id)
+        live = self._worlds.live_worlds.of(world.world_id)
         held = live.projection
         if held is not None and held.committed_tick == tick:
             return held
@@ -79,7 +80,7 @@ class StateService:
 
     async def projection(self, world: WorldRow, tick: int) -> Projection:
         """Return a world after a committed tick as `state` does, with what its next tick begins with."""
-        live = self._worlds.live(world.world_id)
+        live = self._worlds.live_worlds.of(world.world_id)
         held = live.projection
         if held is not None and held.committed_tick == tick:
             return held

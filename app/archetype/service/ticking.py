@@ -15,6 +15,7 @@ from archetype.errors import WorldBusyError
 from archetype.log.hashes import commit_hash
 from archetype.service.inputs import TickInputs
 from archetype.service.judging import Judge, recorded_return
+from archetype.service.live_worlds import LiveWorld
 from archetype.service.observing import Observer, Phases, tick_seen
 from archetype.service.outcomes import recorded_report
 from archetype.service.policy import SnapshotPolicy
@@ -25,10 +26,11 @@ from archetype.service.projection import Projection, Snapshot, take_snapshot
 from archetype.service.runs import ActiveRun, rejection_facts
 from archetype.service.states import StateService
 from archetype.service.storing import PageCounts, PreparedPages, prepare
-from archetype.service.worlds import LiveWorld, WorldService
+from archetype.service.worlds import WorldService
 from archetype.store.commit import Committed, TickCommit, commit_tick
 from archetype.store.database import Database
-from archetype.store.runs import Sealed, renew_lease, reserve_entity_ids
+from archetype.store.leases import renew_lease, reserve_entity_ids
+from archetype.store.runs import Sealed
 from archetype.store.worlds import WorldRow
 
 __all__ = ["TickRunner"]

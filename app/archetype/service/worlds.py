@@ -1,23 +1,17 @@
-"""Worlds as this process knows them: making, finding, forking and removing them, and keeping them warm."""
+"""Worlds as wholes: making, finding, forking, configuring and removing them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from sqlalchemy.engine import Connection
 
 from archetype.clock import new_id, new_seed
 from archetype.core.archetype import Archetype
 from archetype.core.config import WorldConfig
-from archetype.core.hooks import Hooks, OnDestroy
-from archetype.core.resources import Resources
-from archetype.core.scheduling.settings import SchedulerSettings
+from archetype.core.hooks import OnDestroy
 from archetype.errors import (
     CommandConflictError,
     FieldFault,
@@ -30,74 +24,23 @@ from archetype.errors import (
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
-from archetype.log.payloads import Snapshots, is_world_name, spelled_settings
+from archetype.log.payloads import is_world_name, spelled_settings
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, fork_names, new_forks
-from archetype.service.policy import SnapshotPolicy
-from archetype.service.projection import Projection
-from archetype.service.references import Reference
-from archetype.service.resource_records import ResourceRecord
-from archetype.service.schedulers import scheduler_settings
+from archetype.service.live_worlds import LiveWorld, LiveWorlds
+from archetype.service.references import Reference, as_uuid
+from archetype.service.world_info import WorldInfo, described, info_of
 from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.database import Database
 from archetype.store.ticks import TickCounts, counts_at, tick_counts, tick_row
 
-__all__ = ["LiveWorld", "WorldInfo", "WorldService"]
+__all__ = ["WorldService"]
 
-WORLD_BYTES = 3 * 1024
 LINEAGE_BYTES = 512
 SEGMENT_BYTES = 200
-"""What a live world, a lineage and each segment of one take in memory; measured, and rounded up."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorldInfo:
-    """A world as it is listed: `tick` is the number of the next tick to run."""
-
-    world_id: UUID
-    name: str
-    tick: int
-    entity_count: int
-    parent_id: UUID | None
-    fork_tick: int | None
-    version: int
-    seed: int
-    created_at: datetime
-    snapshots: Snapshots
-    scheduler: SchedulerSettings | None = None
-    archetype_signatures: tuple[tuple[str, ...], ...] = ()
-
-
-class LiveWorld:
-    """What this process keeps of one world: its projection, and the handles that no log can hold.
-
-    `known_resources` are those that were recorded, by full name, when `resources` were last brought in line.
-    """
-
-    def __init__(self, world_id: UUID, projections: Cache[UUID, Projection]) -> None:
-        self._projections = projections
-        self.world_id = world_id
-        self.lock = asyncio.Lock()
-        self.resources = Resources()
-        self.known_resources: Mapping[str, ResourceRecord] = {}
-        self.hooks = Hooks()
-        self.is_adopted = False
-
-    @property
-    def projection(self) -> Projection | None:
-        """Its state after the last tick that was committed or read here, as long as there is room for it."""
-        return self._projections.get(self.world_id)
-
-    @projection.setter
-    def projection(self, projection: Projection) -> None:
-        self._projections.put(self.world_id, projection)
-
-    @property
-    def is_in_use(self) -> bool:
-        """Whether a run holds it, or a script that may give it what nothing could bring back."""
-        return self.is_adopted or self.lock.locked()
+"""What a lineage and each segment of one take in memory; measured, and rounded up."""
 
 
 class WorldService:
@@ -105,16 +48,7 @@ class WorldService:
 
     def __init__(self, database: Database, budget: MemoryBudget) -> None:
         self._database = database
-        # Whoever holds a live world meets the same one again, whether or not there is room for it.
-        self._live: WeakValueDictionary[UUID, LiveWorld] = WeakValueDictionary()
-        self._kept: Cache[UUID, LiveWorld] = budget.cache(
-            "worlds", lambda _: WORLD_BYTES, is_in_use=lambda live: live.is_in_use
-        )
-        self._projections: Cache[UUID, Projection] = budget.cache(
-            "projections",
-            lambda projection: projection.size_bytes,
-            is_in_use=lambda projection: self.is_running(projection.world_id),
-        )
+        self.live_worlds = LiveWorlds(budget)
         self._lineages: Cache[UUID, Lineage] = budget.cache(
             "lineages", lambda lineage: LINEAGE_BYTES + SEGMENT_BYTES * len(lineage.segments)
         )
@@ -143,7 +77,7 @@ class WorldService:
         )
         world = store.NewWorld(chosen, name, seed, canonical_json(payload["config"]), command)
         created = await self._database.write(lambda connection: store.create(connection, world))
-        return _info(created, [])
+        return info_of(created, [])
 
     async def configure_world(
         self,
@@ -234,7 +168,7 @@ class WorldService:
             return created, counts_at(connection, places, self._archetypes)
 
         created, counts = await self._database.write(write)
-        return [_info(row, counts) for row in created]
+        return [info_of(row, counts) for row in created]
 
     async def earlier_forks(self, request: ForkRequest) -> list[WorldInfo] | None:
         """Return the forks that an earlier try made, whatever became of their parent since, or None.
@@ -272,10 +206,7 @@ class WorldService:
             lambda connection: store.archive(connection, command, expected_version),
             expected_version,
         )
-        live = self._live.pop(world.world_id, None)
-        self._kept.drop(world.world_id)
-        self._projections.drop(world.world_id)
-        self._lineages.drop(world.world_id)
+        live = self.forget(world.world_id)
         if live is not None:
             await live.hooks.fire(OnDestroy(world.world_id))
 
@@ -356,7 +287,7 @@ class WorldService:
 
     async def info(self, world: store.WorldRow) -> WorldInfo:
         """Describe a world, its entities counted after its last tick."""
-        return _info(world, await self.counts(world, world.committed_tick, world.tick))
+        return info_of(world, await self.counts(world, world.committed_tick, world.tick))
 
     async def counts(self, world: store.WorldRow, from_tick: int, to_tick: int) -> list[TickCounts]:
         """Count a world's entities after each committed tick `from_tick` <= t < `to_tick`, in order."""
@@ -370,7 +301,7 @@ class WorldService:
         rows = await self._database.read(
             lambda connection: store.list_worlds(connection, after=after, limit=limit)
         )
-        return [_described(row, entity_count) for row, entity_count in rows]
+        return [described(row, entity_count) for row, entity_count in rows]
 
     async def lineage(self, world_id: UUID) -> Lineage:
         """Return a world's lineage; it never changes, so it is walked once for as long as it is kept."""
@@ -380,69 +311,7 @@ class WorldService:
             self._lineages.put(world_id, found)
         return found
 
-    def live(self, world_id: UUID) -> LiveWorld:
-        """Return what this process keeps of a world, made at first use."""
-        live = self._kept.get(world_id)
-        if live is None:
-            live = self._live.get(world_id) or LiveWorld(world_id, self._projections)
-            self._live[world_id] = live
-            self._kept.put(world_id, live)
-        return live
-
-    def forget(self, world_id: UUID) -> None:
-        """Let go of a world's state and handles, if anything is kept of it; the next use finds it again."""
-        self._live.pop(world_id, None)
-        self._kept.drop(world_id)
-        self._projections.drop(world_id)
+    def forget(self, world_id: UUID) -> LiveWorld | None:
+        """Let go of all that is kept of a world, and return its handles; the next use finds it again."""
         self._lineages.drop(world_id)
-
-    def adopt(self, world_id: UUID) -> LiveWorld:
-        """Return a live world that stays as long as the process, for whoever gives it handles or hooks."""
-        live = self.live(world_id)
-        live.is_adopted = True
-        self._kept.put(world_id, live)
-        return live
-
-    def is_running(self, world_id: UUID) -> bool:
-        """Tell whether a run holds a world in this process."""
-        live = self._live.get(world_id)
-        return live is not None and live.lock.locked()
-
-    def has_hooks(self, world_id: UUID) -> bool:
-        """Tell whether anyone in this process listens to a world."""
-        live = self._live.get(world_id)
-        return live is not None and bool(live.hooks.registrations())
-
-
-def as_uuid(text: str) -> UUID | None:
-    """Read an id, or None where the text is none, and so a name."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _info(world: store.WorldRow, counts: Sequence[TickCounts]) -> WorldInfo:
-    """Describe a world by its row and by what it holds after its last tick, if it has one."""
-    by_archetype = counts[0].by_archetype if counts else {}
-    signatures = tuple(sorted(archetype.components for archetype in by_archetype))
-    return _described(world, sum(by_archetype.values()), signatures)
-
-
-def _described(
-    world: store.WorldRow, entity_count: int, signatures: tuple[tuple[str, ...], ...] = ()
-) -> WorldInfo:
-    return WorldInfo(
-        world_id=world.world_id,
-        name=world.name,
-        tick=world.tick,
-        entity_count=entity_count,
-        parent_id=world.parent_id,
-        fork_tick=world.fork_tick,
-        version=world.head_version,
-        seed=world.seed,
-        created_at=world.created_at,
-        snapshots=SnapshotPolicy.of_config(world.config).setting,
-        scheduler=scheduler_settings(world.config),
-        archetype_signatures=signatures,
-    )
+        return self.live_worlds.drop(world_id)

@@ -20,8 +20,10 @@ from archetype.errors import (
 from archetype.log.facts import Fact, FactType
 from archetype.log.hashes import iso_utc
 from archetype.store.append import lock_log
+from archetype.store.leases import IS_HELD, Lease, holder
 from archetype.store.log import record_facts
-from archetype.store.runs import IS_HELD, Lease, RunEnd, Sealed, end_run, holder, run_end
+from archetype.store.run_ends import RunEnd, end_run, run_end
+from archetype.store.runs import Sealed
 from archetype.store.schema import events, runs, ticks, worlds
 from archetype.store.snapshots import TickSnapshot, write_blobs, write_snapshot
 from archetype.store.worlds import find

@@ -16,8 +16,9 @@ from archetype.errors import WorldArchivedError, WorldBusyError
 from archetype.log.facts import Fact, FactType
 from archetype.store.append import append, lock_log
 from archetype.store.log import record_facts
+from archetype.store.run_ends import ADVANCE_HEAD, ENDED, end_run, run_end, run_of
 from archetype.store.run_rows import RunRow, find_run, is_leased
-from archetype.store.runs import ADVANCE_HEAD, ENDED, BegunRun, NewRun, end_run, run_end, run_of, write_run
+from archetype.store.runs import BegunRun, NewRun, write_run
 from archetype.store.schema import events, runs
 from archetype.store.worlds import WorldRow, find
 

@@ -25,7 +25,7 @@ from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.references import Reference
-from archetype.service.worlds import WorldInfo
+from archetype.service.world_info import WorldInfo
 
 __all__ = ["WorldRoutes"]
 

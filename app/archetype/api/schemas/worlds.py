@@ -13,7 +13,7 @@ from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.limits import FORKS_MAX
 from archetype.log.payloads import Seed, Snapshots, WorldName
-from archetype.service.worlds import WorldInfo
+from archetype.service.world_info import WorldInfo
 
 __all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldResponse"]
 

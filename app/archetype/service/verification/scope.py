@@ -9,9 +9,8 @@ from uuid import UUID
 from archetype.errors import LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 from archetype.log.lineage import Lineage
 from archetype.log.payloads import is_world_name
-from archetype.service.references import Reference
+from archetype.service.references import Reference, as_uuid
 from archetype.service.verification.faults import CheckedCommit
-from archetype.service.worlds import as_uuid
 from archetype.store import audit, labels
 from archetype.store.database import Reading
 from archetype.store.raw_rows import RawRow, read_row
