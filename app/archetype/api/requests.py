@@ -128,9 +128,7 @@ class Conditions:
         return named
 
     def batch_ids(self, scope: object, own_ids: Iterable[UUID | None]) -> list[UUID | None]:
-        """Return the ids of a batch: with a key, each is derived from it and the command's place."""
-        if self.key is None:
-            return list(own_ids)
+        """Return the ids of a batch that has a key: each is derived from it and the command's place."""
         base = self.command_id(scope)
         ids: list[UUID | None] = []
         for index, own_id in enumerate(own_ids):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID
 
 from archetype.api.gate import Caller
 from archetype.api.metrics import Metrics
@@ -67,9 +66,13 @@ class Submitter:
             self.metrics.count_commands(1)
         return receipt
 
-    async def submit_batch(self, world_id: UUID, requests: list[CommandRequest]) -> list[Receipt]:
-        """Accept commands together, or none of them."""
-        await self.permit(str(world_id), (request.type for request in requests))
+    async def submit_batch(self, world: str, requests: Sequence[CommandRequest]) -> list[Receipt]:
+        """Accept commands for a world, named or by its id, together or none of them."""
+        world = await self.permit(world, (request.type for request in requests))
+        world_id = await world_id_of(self.services, world)
+        if self.conditions.key is not None:
+            ids = self.conditions.batch_ids(world_id, [request.id for request in requests])
+            requests = [request._replace(id=own) for request, own in zip(requests, ids, strict=True)]
         receipts = await self.services.command_service.submit_batch(
             world_id,
             requests,

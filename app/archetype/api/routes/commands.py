@@ -24,7 +24,6 @@ from archetype.api.requests import (
     names,
     past_of,
     prefers,
-    world_id_of,
 )
 from archetype.api.schemas.commands import (
     BatchBody,
@@ -94,7 +93,7 @@ class CommandRoutes(Controller):
         submitter: NamedDependency[Submitter],
     ) -> ReceiptResponse:
         """Accept a command, which is durable by the time this answers."""
-        receipt = await submitter.submit(world, data.request(data.id))
+        receipt = await submitter.submit(world, data.request())
         return ReceiptResponse.of(receipt, data.tick)
 
     @post(
@@ -112,13 +111,8 @@ class CommandRoutes(Controller):
         prefer: Prefer = "",
     ) -> Response[list[UUID] | list[ReceiptResponse]]:
         """Accept commands in their order, all or none; a fault's path says which: `commands.3.payload.…`."""
-        world = await submitter.permit(world, (command.type for command in data.commands))
-        world_id = await world_id_of(submitter.services, world)
-        ids = submitter.conditions.batch_ids(world_id, (command.id for command in data.commands))
-        requests = [
-            command.request(command_id) for command, command_id in zip(data.commands, ids, strict=True)
-        ]
-        receipts = await submitter.submit_batch(world_id, requests)
+        requests = [command.request() for command in data.commands]
+        receipts = await submitter.submit_batch(world, requests)
         if not prefers(prefer, "return=representation"):
             return Response([receipt.command_id for receipt in receipts])
         answers = [

@@ -35,9 +35,9 @@ class CommandIn(Body):
     payload: dict[str, Any] = Field(default_factory=dict)
     priority: int = Field(default=0, description="Within a tick, lower is applied first.")
 
-    def request(self, command_id: UUID | None) -> CommandRequest:
+    def request(self) -> CommandRequest:
         """Return the command as the services take it."""
-        return CommandRequest(self.type, self.payload, self.tick, self.priority, command_id)
+        return CommandRequest(self.type, self.payload, self.tick, self.priority, self.id)
 
 
 _SPAWN = {"type": "spawn", "payload": {"components": [{"type": "Position", "x": 1.0, "y": 2.0}]}}
