@@ -47,12 +47,15 @@ uvicorn.run(app, host="127.0.0.1", port={port}, log_level="error", lifespan="off
 """
 BARE_LITESTAR = """
 import uvicorn
-from litestar import Litestar, post
+from litestar import Litestar, get, post
 from archetype.api.schemas.commands import CommandBody
+@get("/readyz")
+async def ready() -> dict[str, int]:
+    return {{}}
 @post("/", status_code=202)
 async def take(data: CommandBody) -> dict[str, int]:
     return {{"tick": data.tick}}
-app = Litestar([take])
+app = Litestar([ready, take])
 uvicorn.run(app, host="127.0.0.1", port={port}, log_level="error", lifespan="off", access_log=False)
 """
 
