@@ -30,61 +30,20 @@ THREAD_COMMANDS_MIN = 1_000
 class Receipt(NamedTuple):
     """Where an accepted command stands: in the log, in its world, and in which tick it will be applied.
 
-    A duplicate has the places of the first time.
+    `first_entity_id` and `entity_count` are the ids that a spawn was given; a duplicate is the answer to
+    a retry, with the places of the first time.
     """
 
-    command: NewCommand
-    answer: Answer
-
-    @property
-    def command_id(self) -> UUID:
-        """The id of the command, given or made."""
-        return self.command.event_id
-
-    @property
-    def world_id(self) -> UUID:
-        """The world that it was submitted to."""
-        return self.command.world_id
-
-    @property
-    def type(self) -> str:
-        """The name of its type."""
-        return self.command.type
-
-    @property
-    def priority(self) -> int:
-        """Where it stands within its tick: the lower is applied first."""
-        return self.command.priority
-
-    @property
-    def position(self) -> int:
-        """Its place in the log of all worlds."""
-        return self.answer.position or 0
-
-    @property
-    def version(self) -> int:
-        """The version of its world with it."""
-        return self.answer.version or 0
-
-    @property
-    def tick(self) -> int:
-        """The tick in which it will be applied, or was."""
-        return self.answer.tick or 0
-
-    @property
-    def first_entity_id(self) -> int | None:
-        """The first of the ids that a spawn was given."""
-        return self.answer.first_entity_id
-
-    @property
-    def entity_count(self) -> int:
-        """How many ids a spawn was given."""
-        return self.command.entity_count if self.command.entity_id is None else 1
-
-    @property
-    def is_duplicate(self) -> bool:
-        """Whether it was accepted before, and this is the answer to a retry."""
-        return self.answer.status is Status.DUPLICATE
+    command_id: UUID
+    world_id: UUID
+    type: str
+    position: int
+    version: int
+    tick: int
+    priority: int
+    first_entity_id: int | None
+    entity_count: int
+    is_duplicate: bool
 
     @property
     def entity_ids(self) -> range:
@@ -158,7 +117,7 @@ class CommandService:
         answers = await self._appender.append(commands, expected_version=expected_version)
         if not all(answer.status.is_in_log for answer in answers):
             raise self._refusal(commands, answers, expected_version)
-        receipts = list(map(Receipt, commands, answers))
+        receipts = [_receipt(command, answer) for command, answer in zip(commands, answers, strict=True)]
         if commands and self._worlds.live_worlds.has_hooks(commands[0].world_id):
             await self._fire(self._worlds.live_worlds.of(commands[0].world_id).hooks, receipts, requests)
         return receipts
@@ -224,6 +183,21 @@ class CommandService:
         return await self._database.read(
             lambda connection: log.pending_count(connection, world_id, QUEUED_TYPES)
         )
+
+
+def _receipt(command: NewCommand, answer: Answer) -> Receipt:
+    return Receipt(
+        command_id=command.event_id,
+        world_id=command.world_id,
+        type=command.type,
+        position=answer.position or 0,
+        version=answer.version or 0,
+        tick=answer.tick or 0,
+        priority=command.priority,
+        first_entity_id=answer.first_entity_id,
+        entity_count=command.entity_count if command.entity_id is None else 1,
+        is_duplicate=answer.status is Status.DUPLICATE,
+    )
 
 
 def _entry(row: log.LogRow) -> HistoryEntry:
