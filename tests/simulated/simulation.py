@@ -139,6 +139,7 @@ class Simulation:
                 server.process.condition = Condition.PAUSED
                 self._do(self._wake(server))
             case _:
+                server.is_stopping = True  # at once: one that is killed before its stop begins never ends it
                 self._do(self._stop(place, server))
 
     def _do(self, chore: Any) -> None:
