@@ -19,7 +19,7 @@ from archetype.errors import (
     VersionConflictError,
     WorldBusyError,
 )
-from archetype.log.payloads import RunRollout
+from archetype.log.run_payloads import RunRollout
 from archetype.service.admission import CommandRequest
 from archetype.service.rollout_results import RolloutRequest
 from archetype.service.runs import RunRequest

@@ -17,7 +17,7 @@ from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX
 
 if TYPE_CHECKING:
     from archetype.client import ArchetypeClient
-    from archetype.client.answers import RolloutReport
+    from archetype.client.run_answers import RolloutReport
 
 __all__ = ["register"]
 

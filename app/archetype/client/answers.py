@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
-    "Act",
-    "Actor",
     "BulkReceipt",
     "CommandEntry",
     "ComponentRange",
@@ -16,21 +14,14 @@ __all__ = [
     "EntityState",
     "Event",
     "HistoryEntry",
-    "IssuedKey",
-    "Key",
     "Label",
-    "Me",
     "Message",
     "Pending",
     "ProcessorType",
-    "Quota",
     "Receipt",
     "Resource",
-    "RunInfo",
-    "RunReport",
     "State",
     "StateRange",
-    "StepReport",
     "World",
     "WorldProcessor",
 ]
@@ -166,102 +157,6 @@ class Pending(TypedDict):
     pending_count: int
 
 
-class StepReport(TypedDict):
-    """What one step did; `tick` is the number of the next tick to run."""
-
-    world_id: str
-    run_id: str
-    tick: int
-    commands_applied: int
-    commands_rejected: int
-
-
-class RunReport(TypedDict):
-    """What a run did; `final_tick` is the number of the next tick to run."""
-
-    run_id: str
-    world_id: str
-    ticks_completed: int
-    commands_applied: int
-    commands_rejected: int
-    final_tick: int
-
-
-class RunInfo(TypedDict):
-    """A run as far as it has come; `from_tick` is the world's next tick when it was asked for.
-
-    `status` is waiting, running, stopped or cancelling, or how it ended: completed, failed or cancelled.
-    """
-
-    run_id: str
-    world_id: str
-    world: str
-    command_id: str
-    status: str
-    from_tick: int
-    ticks_requested: int
-    ticks_completed: int
-    commands_applied: int
-    error: str | None
-    started_at: str
-    finished_at: str | None
-    reason: str | None
-    return_value: float | None
-
-
-class EpisodeReport(TypedDict):
-    """What an episode came to in the ticks `from_tick` <= t < `to_tick`, and why it is over."""
-
-    run_id: str
-    world_id: str
-    world: str
-    from_tick: int
-    to_tick: int
-    steps: int
-    reason: str
-    return_value: float | None
-    commit_hash: str | None
-
-
-class EpisodeRow(TypedDict):
-    """An episode of a rollout that is over, in the fork that was made for it."""
-
-    index: int
-    seed: int
-    world_id: str
-    run_id: str
-    steps: int
-    reason: str
-    return_value: float | None
-    commit_hash: str | None
-    error: str | None
-
-
-class ReturnSummary(TypedDict):
-    """The returns of the episodes that have one; `std` is the sample's."""
-
-    count: int
-    mean: float | None
-    std: float | None
-    min: float | None
-    max: float | None
-
-
-class RolloutReport(TypedDict):
-    """A rollout as far as it has come; `tick` is the last one that its forks share with the base world."""
-
-    run_id: str
-    world_id: str
-    world: str
-    tick: int
-    status: str
-    error: str | None
-    episodes_requested: int
-    episodes: list[EpisodeRow]
-    returns: ReturnSummary
-    reasons: dict[str, int]
-
-
 class ProcessorType(TypedDict):
     """A processor that the server has loaded, with its parameters and their defaults.
 
@@ -367,93 +262,3 @@ class ComponentType(TypedDict):
     name: str
     module: str
     fields: list[dict[str, Any]]
-
-
-class Me(TypedDict):
-    """Who asks: `roles` hold in every world, `world_roles` in one each; `worlds` None is all."""
-
-    actor_id: str | None
-    name: str
-    roles: list[str]
-    world_roles: dict[str, list[str]]
-    worlds: list[str] | None
-    key_id: str | None
-    actions: list[str]
-
-
-class Actor(TypedDict):
-    """An actor; once it is disabled none of its keys holds."""
-
-    actor_id: str
-    name: str
-    roles: list[str]
-    world_roles: dict[str, list[str]]
-    created_at: str
-    disabled_at: str | None
-    reason: str | None
-
-
-class Key(TypedDict):
-    """A key without its secret; `worlds` are the only ones that it is good for, None is all."""
-
-    key_id: str
-    actor_id: str
-    actor: str
-    worlds: list[str] | None
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
-
-
-class Denial(TypedDict):
-    """Denials that were one like the other within a minute; `count` is how many."""
-
-    denial_id: str
-    code: str
-    reason: str
-    actor_id: str | None
-    key_id: str | None
-    address: str | None
-    action: str | None
-    world: str | None
-    count: int
-    first_at: str
-    last_at: str
-
-
-class Act(TypedDict):
-    """What an administrator did beside commands, to what, from where and why."""
-
-    number: int
-    act: str
-    actor_id: str | None
-    key_id: str | None
-    address: str | None
-    detail: dict[str, Any]
-    reason: str | None
-    recorded_at: str
-    hash: str
-
-
-class Quota(TypedDict):
-    """What an actor may ask for, None without a limit, and what they used up on a UTC day."""
-
-    actor_id: str | None
-    actor: str
-    commands_per_tick: int | None
-    tokens_per_day: int | None
-    is_default: bool
-    day: str
-    commands_used: int
-    tokens_used: int
-    tokens_left: int | None
-    resets_at: str
-    changed_at: str | None
-    reason: str | None
-
-
-class IssuedKey(Key):
-    """A new key, shown this once."""
-
-    key: str

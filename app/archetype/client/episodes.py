@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from archetype.client import answers
+from archetype.client import run_answers
 from archetype.client.calls import Calls, path_of
 from archetype.clock import new_id
 
@@ -47,7 +47,7 @@ class EpisodeCalls(Calls):
         *,
         expected_version: int | None = None,
         **options: Unpack[EpisodeOptions],
-    ) -> answers.EpisodeReport:
+    ) -> run_answers.EpisodeReport:
         """Run ticks until the episode is over, and return what it came to."""
         body = {**options, "max_steps": max_steps}
         path = path_of(world, "episode")
@@ -61,7 +61,7 @@ class EpisodeCalls(Calls):
         expected_version: int | None = None,
         command_id: UUID | str | None = None,
         **options: Unpack[EpisodeOptions],
-    ) -> answers.RunInfo:
+    ) -> run_answers.RunInfo:
         """Start an episode and return its run as soon as that is durable, as `start_run` does."""
         body = {**options, "max_steps": max_steps}
         return self._start(path_of(world, "episode"), body, command_id, expected_version=expected_version)
@@ -74,7 +74,7 @@ class EpisodeCalls(Calls):
         *,
         expected_version: int | None = None,
         **options: Unpack[RolloutOptions],
-    ) -> answers.RolloutReport:
+    ) -> run_answers.RolloutReport:
         """Run an episode in each of so many forks of a world, or of `demo@120`; return what came of them.
 
         Episodes that failed are rows like the others.
@@ -92,17 +92,17 @@ class EpisodeCalls(Calls):
         expected_version: int | None = None,
         command_id: UUID | str | None = None,
         **options: Unpack[RolloutOptions],
-    ) -> answers.RunInfo:
+    ) -> run_answers.RunInfo:
         """Start a rollout and return its run as soon as that is durable, as `start_run` does."""
         body = {**options, "max_steps": max_steps, "episodes": episodes}
         return self._start(path_of(world, "rollout"), body, command_id, expected_version=expected_version)
 
-    def rollout(self, run_id: UUID | str) -> answers.RolloutReport:
+    def rollout(self, run_id: UUID | str) -> run_answers.RolloutReport:
         """Return what has come of a rollout so far; `follow_run` and `cancel_run` take its id too."""
         return self._read(f"/rollouts/{run_id}")
 
     def _start(
         self, path: str, body: object, command_id: UUID | str | None, *, expected_version: int | None
-    ) -> answers.RunInfo:
+    ) -> run_answers.RunInfo:
         headers = {"Prefer": "respond-async", "Idempotency-Key": str(command_id or new_id())}
         return self._change("POST", path, body, headers=headers, expected_version=expected_version)

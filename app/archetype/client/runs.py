@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
 from uuid import UUID
 
-from archetype.client import answers
+from archetype.client import run_answers
 from archetype.client.calls import Calls, path_of, present
 from archetype.clock import new_id
 
@@ -29,7 +29,7 @@ class RunCalls(Calls):
         inputs: Mapping[str, Any] | None = None,
         debug: bool = False,
         expected_version: int | None = None,
-    ) -> answers.StepReport:
+    ) -> run_answers.StepReport:
         """Run one tick; `inputs` reach every processor that names them."""
         body = {"inputs": dict(inputs or {}), "debug": debug}
         path = path_of(world, "step")
@@ -45,7 +45,7 @@ class RunCalls(Calls):
         debug: bool = False,
         expected_version: int | None = None,
         wait: Literal[True] = True,
-    ) -> answers.RunReport: ...
+    ) -> run_answers.RunReport: ...
 
     @overload
     def run(
@@ -57,7 +57,7 @@ class RunCalls(Calls):
         debug: bool = False,
         expected_version: int | None = None,
         wait: Literal[False],
-    ) -> answers.RunInfo: ...
+    ) -> run_answers.RunInfo: ...
 
     def run(
         self,
@@ -68,7 +68,7 @@ class RunCalls(Calls):
         debug: bool = False,
         expected_version: int | None = None,
         wait: bool = True,
-    ) -> answers.RunReport | answers.RunInfo:
+    ) -> run_answers.RunReport | run_answers.RunInfo:
         """Run ticks one after the other, and return once the last is durable.
 
         Without `wait` return as soon as the run is; see `start_run`.
@@ -87,7 +87,7 @@ class RunCalls(Calls):
         debug: bool = False,
         expected_version: int | None = None,
         command_id: RunId | None = None,
-    ) -> answers.RunInfo:
+    ) -> run_answers.RunInfo:
         """Start a run and return as soon as it is durable: it completes whatever becomes of this client.
 
         With a `command_id` of your own, the same run again is started only once.
@@ -102,24 +102,24 @@ class RunCalls(Calls):
             headers=headers,
         )
 
-    def run_info(self, run_id: RunId) -> answers.RunInfo:
+    def run_info(self, run_id: RunId) -> run_answers.RunInfo:
         """Return a run as it is now."""
         return self._read(f"/runs/{run_id}")
 
     def runs(
         self, world: str, *, limit: int | None = None, before: RunId | None = None
-    ) -> list[answers.RunInfo]:
+    ) -> list[run_answers.RunInfo]:
         """Return a world's own runs, the newest first; `before` continues behind a run's id."""
         return self._read(path_of(world, "runs"), limit=limit, before=before)
 
     def cancel_run(
         self, run_id: RunId, *, reason: str | None = None, expected_version: int | None = None
-    ) -> answers.RunInfo:
+    ) -> run_answers.RunInfo:
         """Let a run end behind the tick that is being computed, and return it as it is now."""
         path = f"/runs/{run_id}/cancel"
         return self._change("POST", path, present(reason=reason), expected_version=expected_version)
 
-    def follow_run(self, run_id: RunId) -> Iterator[answers.RunInfo]:
+    def follow_run(self, run_id: RunId) -> Iterator[run_answers.RunInfo]:
         """Give a run whenever it has come further, and last of all as it ended.
 
         A stream that breaks is taken up where it broke, as long as the server can be reached again.
@@ -130,7 +130,7 @@ class RunCalls(Calls):
             for kind, data in self._transport.events(f"/runs/{run_id}/events", headers=headers):
                 if kind == "closed":
                     break
-                info: answers.RunInfo = json.loads(data)
+                info: run_answers.RunInfo = json.loads(data)
                 after = info["ticks_completed"]
                 yield info
                 if kind == "ended":

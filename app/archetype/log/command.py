@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archetype.core.faults import field_faults, listed
 from archetype.errors import FieldFault, PayloadError
-from archetype.log import payloads
+from archetype.log import payloads, run_payloads
 
 __all__ = [
     "QUEUED_TYPES",
@@ -86,11 +86,11 @@ RULES: Mapping[CommandType, CommandRule] = {
     CommandType.THIN_WORLD: CommandRule(payloads.ThinWorld, queued=False),
     CommandType.ADD_LABEL: CommandRule(payloads.AddLabel, queued=False),
     CommandType.REMOVE_LABEL: CommandRule(payloads.RemoveLabel, queued=False),
-    CommandType.STEP: CommandRule(payloads.Step, queued=False),
-    CommandType.RUN: CommandRule(payloads.Run, queued=False),
-    CommandType.RUN_EPISODE: CommandRule(payloads.RunEpisode, queued=False),
-    CommandType.RUN_ROLLOUT: CommandRule(payloads.RunRollout, queued=False),
-    CommandType.CANCEL_RUN: CommandRule(payloads.CancelRun, queued=False),
+    CommandType.STEP: CommandRule(run_payloads.Step, queued=False),
+    CommandType.RUN: CommandRule(run_payloads.Run, queued=False),
+    CommandType.RUN_EPISODE: CommandRule(run_payloads.RunEpisode, queued=False),
+    CommandType.RUN_ROLLOUT: CommandRule(run_payloads.RunRollout, queued=False),
+    CommandType.CANCEL_RUN: CommandRule(run_payloads.CancelRun, queued=False),
 }
 
 QUEUED_TYPES = tuple(kind.value for kind, rule in RULES.items() if rule.queued)

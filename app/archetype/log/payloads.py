@@ -1,41 +1,28 @@
-"""The payload of each command type. A class's docstring and fields are what the API documents."""
+"""The payloads of commands that change worlds. A class's docstring and fields are what the API documents."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.core.scheduling.settings import SchedulerSettings
-from archetype.limits import (
-    CHANNEL_CHARACTERS_MAX,
-    CODE_NAME_CHARACTERS_MAX,
-    ENTITY_ID_MAX,
-    EPISODES_AT_ONCE_MAX,
-    FORKS_MAX,
-    NAME_CHARACTERS_MAX,
-    PRIORITY_MAX,
-    PRIORITY_MIN,
-    REASON_CHARACTERS_MAX,
-    RUN_TICKS_MAX,
-    SEED_MAX,
-    SNAPSHOT_TICKS_MAX,
-    TICK_MAX,
+from archetype.limits import PRIORITY_MAX, PRIORITY_MIN, TICK_MAX
+from archetype.log.payload_fields import (
+    Channel,
+    CodeName,
+    ComponentValue,
+    EntityId,
+    LabelName,
+    Payload,
+    Reason,
+    Seed,
+    Snapshots,
+    Tick,
+    WorldName,
 )
 
 __all__ = [
@@ -43,7 +30,6 @@ __all__ = [
     "AddLabel",
     "AddProcessor",
     "AddResource",
-    "CancelRun",
     "ConfigureWorld",
     "CreateWorld",
     "Custom",
@@ -56,72 +42,19 @@ __all__ = [
     "RemoveProcessor",
     "RemoveResource",
     "ReplaceProcessor",
-    "Run",
-    "RunEpisode",
-    "RunRollout",
-    "Snapshots",
     "Spawn",
-    "Step",
     "ThinWorld",
     "Update",
     "WorldSettings",
     "changed_settings",
-    "is_label_name",
-    "is_world_name",
     "spelled_settings",
 ]
-
-EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
-Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]
-Seed = Annotated[int, Field(ge=0, le=SEED_MAX, strict=True)]
-_WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
-WorldName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
-"""A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
-_LABEL_NAME = r"[^\W\d][\w.\-]*"
-LabelName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
-"""A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
-CodeName = Annotated[str, Field(min_length=1, max_length=CODE_NAME_CHARACTERS_MAX)]
-Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX)]
-Reason = Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)]
-
-
-def _one_fault(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    """Refuse what is neither a number of ticks nor a word with one fault, not one for each of the two."""
-    try:
-        return inner(value)
-    except ValidationError:
-        msg = "must be a number of ticks from 1 to {most}, or 'needed'"
-        raise PydanticCustomError("snapshots", msg, {"most": SNAPSHOT_TICKS_MAX}) from None
-
-
-Snapshots = Annotated[
-    Annotated[int, Field(ge=1, le=SNAPSHOT_TICKS_MAX, strict=True)] | Literal["needed"],
-    WrapValidator(_one_fault),
-]
-"""When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
-ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
-
-
-def is_world_name(text: str) -> bool:
-    """Tell whether a world may have this name."""
-    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
-
-
-def is_label_name(text: str) -> bool:
-    """Tell whether a tick may be labelled so."""
-    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
-
-
-class Payload(BaseModel):
-    """The base of payloads: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Spawn(Payload):
     """Make an entity of these components; its id is assigned at acceptance unless one is given."""
 
-    components: list[ComponentValue] = []
+    components: list[ComponentValue] = Field(default=[])
     entity_id: EntityId | None = None
 
 
@@ -153,7 +86,7 @@ class AddProcessor(Payload):
     """Let a loaded processor run in this world from the command's tick on."""
 
     processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
     priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] | None = None
 
 
@@ -181,7 +114,7 @@ class AddResource(Payload):
     """
 
     resource: CodeName
-    value: Any = {}
+    value: Any = Field(default={})
 
 
 class RemoveResource(Payload):
@@ -291,71 +224,3 @@ class RemoveLabel(Payload):
     """Take a tick's name away; the name is free again."""
 
     name: LabelName
-
-
-class Step(Payload):
-    """Run one tick; `inputs` reach every processor that names them, `metadata` is for readers of the log."""
-
-    inputs: dict[str, Any] = {}
-    debug: bool = False
-    metadata: dict[str, Any] = {}
-
-
-class Run(Step):
-    """Run ticks one after the other."""
-
-    num_steps: Annotated[int, Field(ge=0, le=RUN_TICKS_MAX, strict=True)] = 1
-
-
-class RunEpisode(Step):
-    """Run ticks until an entity has the component `terminal`, the condition holds, or there were so many.
-
-    Both are asked after each tick, and before the first: an episode that begins where it is over takes none.
-    """
-
-    max_steps: Annotated[int, Field(ge=1, le=RUN_TICKS_MAX, strict=True)]
-    terminal: CodeName | None = None
-    condition: Condition | None = None
-    returns: Return | None = None
-
-    @property
-    def rules(self) -> EpisodeRules:
-        """When the episode is over, and what it returns."""
-        return EpisodeRules(self.terminal, self.condition, self.returns)
-
-
-class RunRollout(RunEpisode):
-    """Run an episode in each of so many forks of a committed tick, by default of the last one.
-
-    Each has a seed of its own: those given as `seeds`, or derived from `seed`, by default the world's. The
-    forks are removed when their episodes are over, unless they are to be kept.
-    """
-
-    episodes: Annotated[int, Field(ge=1, le=FORKS_MAX, strict=True)]
-    tick: Tick | None = None
-    seed: Seed | None = None
-    seeds: list[Seed] | None = None
-    parallel: Annotated[int, Field(ge=1, le=EPISODES_AT_ONCE_MAX, strict=True)] = 4
-    keep: bool = False
-    snapshots: Snapshots = "needed"
-    include_pending: bool = False
-
-    @model_validator(mode="after")
-    def _has_a_seed_for_each(self) -> Self:
-        if self.seeds is not None and self.seed is not None:
-            msg = "give a seed to derive those of the episodes from, or seeds for each, not both"
-            raise PydanticCustomError("seeds", msg)
-        if self.seeds is not None and len(self.seeds) != self.episodes:
-            msg = "seeds must be as many as episodes"
-            raise PydanticCustomError("seeds", msg)
-        return self
-
-
-class CancelRun(Payload):
-    """Let a run end behind the tick that is being computed; one that nobody computes ends at once.
-
-    Of a rollout, the episodes under way end so, and no more begin.
-    """
-
-    run_id: UUID
-    reason: Reason | None = None

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 from archetype.core.component import Component
 from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.log.command import CommandType, check_payload
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 from archetype.runtime.handle import WorldHandle
 from archetype.runtime.running import RunHandle
 from archetype.service.container import ServiceContainer

@@ -15,7 +15,7 @@ from archetype.core.resources import Resources
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
 from archetype.errors import NameTakenError, QuotaExceededError, StateConflictError, VersionConflictError
 from archetype.log.command import CommandType, parse_type_name
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 from archetype.log.permissions import Action
 from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.adopting import adoptions

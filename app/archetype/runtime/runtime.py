@@ -10,7 +10,7 @@ from typing import Any, Self
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.log.command import CommandType
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 from archetype.log.permissions import Access, Action
 from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.running import RunHandle

@@ -12,7 +12,7 @@ from archetype.core.hooks import HookHandle
 from archetype.core.processor import Processor
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
 from archetype.log.command import CommandType
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.entities import EntityVerbs
 from archetype.runtime.episodes import Episodes

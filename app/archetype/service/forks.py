@@ -13,7 +13,8 @@ from archetype.errors import FieldFault, InvalidInputError, LimitExceededError
 from archetype.limits import FORKS_MAX, LINEAGE_WORLDS_MAX
 from archetype.log.canonical import canonical_json
 from archetype.log.command import QUEUED_TYPES, CommandType
-from archetype.log.payloads import Snapshots, changed_settings
+from archetype.log.payload_fields import Snapshots
+from archetype.log.payloads import changed_settings
 from archetype.service.direct import direct_command
 from archetype.store.log import Waiting
 from archetype.store.ticks import TickRow

@@ -23,7 +23,7 @@ from archetype.errors import (
 )
 from archetype.limits import KEYS_KEPT_MAX
 from archetype.log.command import CommandType
-from archetype.log.payloads import is_world_name
+from archetype.log.payload_fields import is_world_name
 from archetype.log.permissions import Access, Action, Role, is_permitted
 from archetype.service.denials import Denials
 from archetype.service.origins import Origins

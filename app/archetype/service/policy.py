@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from archetype.errors import FieldFault, InvalidInputError
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 
 __all__ = ["LAST_TICKS", "Keep", "Keeping", "SnapshotPolicy"]
 

@@ -8,7 +8,7 @@ from typing import Self
 from uuid import UUID
 
 from archetype.errors import FieldFault, InvalidInputError
-from archetype.log.payloads import is_label_name
+from archetype.log.payload_fields import is_label_name
 
 __all__ = ["Reference", "as_uuid"]
 

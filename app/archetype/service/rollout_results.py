@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from archetype.errors import RunNotFoundError
 from archetype.log.command import CommandType, check_payload
-from archetype.log.payloads import RunRollout
+from archetype.log.run_payloads import RunRollout
 from archetype.service.direct import direct_command
 from archetype.service.runs import RunInfo, spelled_rules
 from archetype.store.acceptance import NewCommand

@@ -22,7 +22,7 @@ from archetype.errors import (
     WorldBusyError,
 )
 from archetype.log.command import CommandType
-from archetype.log.payloads import RunRollout
+from archetype.log.run_payloads import RunRollout
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
 from archetype.service.forks import ForkRequest

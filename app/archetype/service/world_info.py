@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from archetype.core.scheduling.settings import SchedulerSettings
-from archetype.log.payloads import Snapshots
+from archetype.log.payload_fields import Snapshots
 from archetype.service.policy import SnapshotPolicy
 from archetype.service.schedulers import scheduler_settings
 from archetype.store.ticks import TickCounts

@@ -24,7 +24,8 @@ from archetype.errors import (
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
-from archetype.log.payloads import is_world_name, spelled_settings
+from archetype.log.payload_fields import is_world_name
+from archetype.log.payloads import spelled_settings
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, fork_names, new_forks

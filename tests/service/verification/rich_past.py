@@ -22,7 +22,7 @@ from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.errors import ProcessorError, UnavailableError
 from archetype.examples.movement import Position
 from archetype.log.command import CommandType
-from archetype.log.payloads import RunRollout
+from archetype.log.run_payloads import RunRollout
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.rollout_results import RolloutRequest

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
-from archetype.log.payloads import ComponentValue
+from archetype.log.payload_fields import ComponentValue
 
 __all__ = ["BulkReceipt", "ComponentsBody", "EntityMomentResponse", "EntityResponse", "SpawnBody"]
 

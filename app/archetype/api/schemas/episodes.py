@@ -11,7 +11,8 @@ from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX, RUN_TICKS_MAX
 from archetype.log.command import CommandType, check_payload
-from archetype.log.payloads import RunRollout, Seed, Snapshots
+from archetype.log.payload_fields import Seed, Snapshots
+from archetype.log.run_payloads import RunRollout
 
 __all__ = ["EpisodeBody", "EpisodeResponse", "RolloutBody", "RolloutResponse"]
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.limits import KEY_GRACE_S_MAX, KEY_LIFE_S_MAX
-from archetype.log.payloads import Reason
+from archetype.log.payload_fields import Reason
 
 __all__ = [
     "ActorBody",

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
-from archetype.log.payloads import LabelName
+from archetype.log.payload_fields import LabelName
 
 __all__ = ["LabelBody", "LabelResponse"]
 

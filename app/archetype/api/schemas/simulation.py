@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.api.schemas.scheduling import DeclaredProcessor, declared_fields
 from archetype.limits import RUN_TICKS_MAX
-from archetype.log.payloads import Reason
+from archetype.log.payload_fields import Reason
 from archetype.service.program import ProcessorInfo
 
 __all__ = [

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.limits import FORKS_MAX
-from archetype.log.payloads import Seed, Snapshots, WorldName
+from archetype.log.payload_fields import Seed, Snapshots, WorldName
 from archetype.service.world_info import WorldInfo
 
 __all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldResponse"]

@@ -16,7 +16,8 @@ from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.facts import FactType
 from archetype.log.hashes import HashedEvent
-from archetype.log.payloads import RunRollout, changed_settings
+from archetype.log.payloads import changed_settings
+from archetype.log.run_payloads import RunRollout
 from archetype.service.verification.faults import FaultKind, Findings, place
 
 __all__ = ["Begun", "Ended", "Rolled", "Seal", "WorldHistory"]

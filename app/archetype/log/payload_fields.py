@@ -1,0 +1,89 @@
+"""What the fields of payloads may hold, and the base of them all."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from archetype.limits import (
+    CHANNEL_CHARACTERS_MAX,
+    CODE_NAME_CHARACTERS_MAX,
+    ENTITY_ID_MAX,
+    NAME_CHARACTERS_MAX,
+    REASON_CHARACTERS_MAX,
+    SEED_MAX,
+    SNAPSHOT_TICKS_MAX,
+    TICK_MAX,
+)
+
+__all__ = [
+    "Channel",
+    "CodeName",
+    "ComponentValue",
+    "EntityId",
+    "LabelName",
+    "Payload",
+    "Reason",
+    "Seed",
+    "Snapshots",
+    "Tick",
+    "WorldName",
+    "is_label_name",
+    "is_world_name",
+]
+
+EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
+Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=SEED_MAX, strict=True)]
+_WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
+WorldName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
+"""A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
+_LABEL_NAME = r"[^\W\d][\w.\-]*"
+LabelName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
+"""A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
+CodeName = Annotated[str, Field(min_length=1, max_length=CODE_NAME_CHARACTERS_MAX)]
+Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX)]
+Reason = Annotated[str, Field(max_length=REASON_CHARACTERS_MAX)]
+
+
+def _one_fault(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    """Refuse what is neither a number of ticks nor a word with one fault, not one for each of the two."""
+    try:
+        return inner(value)
+    except ValidationError:
+        msg = "must be a number of ticks from 1 to {most}, or 'needed'"
+        raise PydanticCustomError("snapshots", msg, {"most": SNAPSHOT_TICKS_MAX}) from None
+
+
+Snapshots = Annotated[
+    Annotated[int, Field(ge=1, le=SNAPSHOT_TICKS_MAX, strict=True)] | Literal["needed"],
+    WrapValidator(_one_fault),
+]
+"""When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
+ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
+
+
+def is_world_name(text: str) -> bool:
+    """Tell whether a world may have this name."""
+    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
+
+
+def is_label_name(text: str) -> bool:
+    """Tell whether a tick may be labelled so."""
+    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
+
+
+class Payload(BaseModel):
+    """The base of payloads: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
