@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -17,6 +18,10 @@ from migrated import URL_VARIABLE, migrate, postgres_url, run_on
 from postgres import Cluster, find_binaries
 
 TEMPLATE = "archetype_template"
+
+# How fast a machine is, is no property of the code: a loaded one must not fail a law.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

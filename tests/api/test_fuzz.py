@@ -24,7 +24,6 @@ def examples(count: int) -> settings:
         max_examples=EXAMPLES or count,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

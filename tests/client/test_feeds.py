@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from running_server import RunningServer
 
@@ -61,7 +61,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(0, 9),
     cuts=st.lists(st.integers(0, 400), max_size=12),

@@ -216,7 +216,7 @@ change = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.lists(change, max_size=12), min_size=1, max_size=4))
 def test_applying_means_what_the_model_says(ticks):
     state = WorldState.empty()

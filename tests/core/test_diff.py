@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archetype.core.diff import differing, match_ids
@@ -69,7 +69,6 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(data=st.data(), tolerance=st.sampled_from([0.0, 1e-6, 1e-3, 1.0]))
-@settings(deadline=None)
 def test_values_differ_as_plain_ones_do(kind, data, tolerance):
     arrow, values = kind
     column = st.lists(st.tuples(st.none() | values, st.none() | values), max_size=8)

@@ -5,7 +5,7 @@ import operator
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archetype.core.archetype import Archetype
@@ -57,7 +57,6 @@ def a_state(*groups):
     return WorldState.of(tables)
 
 
-@settings(deadline=None)
 @given(LEVELS, LEVELS, st.sampled_from(list(OPERATORS)), st.integers(-3, 3), st.integers(0, 4))
 def test_a_condition_holds_as_python_compares(first, second, comparison, value, limit):
     state = a_state(first, second)
@@ -71,7 +70,6 @@ def test_a_condition_holds_as_python_compares(first, second, comparison, value, 
     assert least.holds(state) == (sum(matching) >= limit)
 
 
-@settings(deadline=None)
 @given(LEVELS, LEVELS)
 def test_what_a_tick_counts_for_does_not_depend_on_the_order_of_its_rows(first, second):
     spec = Return(column="Meter.level")
@@ -82,7 +80,6 @@ def test_what_a_tick_counts_for_does_not_depend_on_the_order_of_its_rows(first, 
     assert forth == back == (math.fsum(values) if values else None)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=8))
 def test_the_return_of_ticks_is_that_of_a_plain_model(values):
     present = [each for each in values if each is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archetype.clock import new_id
@@ -39,7 +39,6 @@ def state_of(entity_ids) -> WorldState:
     return WorldState.of([table])
 
 
-@settings(deadline=None)
 @given(SENT)
 def test_every_message_is_in_one_inbox_or_is_to_everybody(sent):
     """The same for channels; order stays that of application."""
@@ -55,7 +54,6 @@ def test_every_message_is_in_one_inbox_or_is_to_everybody(sent):
         assert messages.by_channel.get(channel, ()) == expected
 
 
-@settings(deadline=None)
 @given(SENT, st.sets(st.integers(1, 6), min_size=1))
 def test_only_messages_to_active_entities_and_to_everybody_are_delivered(sent, active):
     """Each of the others is rejected once; who sent it does not matter."""

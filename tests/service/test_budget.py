@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from daft import col
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archetype.core.component import Component
@@ -51,7 +51,6 @@ operations = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(script=operations)
 def test_the_sum_stays_below_the_limit_whatever_is_not_in_use(script):
     """The law: after each operation the values fit, or all that is kept is in use; no value is another's."""

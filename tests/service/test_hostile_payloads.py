@@ -61,7 +61,6 @@ def examples(count: int) -> settings:
         max_examples=EXAMPLES * 10 or count,
         derandomize=not EXAMPLES,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

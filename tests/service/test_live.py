@@ -207,7 +207,7 @@ async def test_no_notice_is_sent_where_the_log_does_not_grow_and_one_for_each_co
     await session.close()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cuts=st.lists(st.integers(1, 7), min_size=1, max_size=6), of_world=st.booleans())
 async def test_whatever_the_cuts_each_event_comes_once_and_in_order(database_url, cuts, of_world):
     async with ServiceContainer(database_url) as services:

@@ -173,7 +173,7 @@ async def stored_ticks(services, world_id):
     )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(script=rounds, snapshots=policies, scheduler=schedulers, data=st.data())
 async def test_a_state_that_is_not_stored_is_read_as_if_it_were(
     database_url, script, snapshots, scheduler, data

@@ -111,7 +111,7 @@ def model_values(a, b, tolerance, ids):
 
 
 @given(states=two_states(), tolerance=st.sampled_from([0.0, 0.001]), limit=st.sampled_from([0, 2, 100]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @pytest.mark.usefixtures("small_pages")
 def test_a_diff_is_what_comparing_every_entity_gives(states, tolerance, limit):
     (a, _), (b, _) = states

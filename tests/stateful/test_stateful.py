@@ -52,7 +52,6 @@ def test_the_system_is_its_model(make_url):
             stateful_step_count=STEPS,
             derandomize=not is_long,
             database=None,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -101,7 +101,7 @@ def groups(draw):
 
 
 @given(calls=st.lists(groups(), max_size=8))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_appends_are_answered_as_the_model_says(database, calls):
     world_id = await make_world(database)
     model = Model()

@@ -172,7 +172,7 @@ class Model:
 group = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(1, 9)), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     calls=st.lists(st.lists(group, min_size=1, max_size=5), min_size=1, max_size=4),
     per_tick=st.none() | st.integers(0, 6),

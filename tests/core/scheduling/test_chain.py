@@ -553,7 +553,7 @@ entities = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(entities, st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.booleans()), min_size=1, max_size=5))
 async def test_fused_or_each_in_a_group_of_its_own_the_same_comes_out(rows, steps):
     state = state_of(*[[bits, ExTag()] if tagged else [bits] for bits, tagged in rows])

@@ -316,7 +316,7 @@ states = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(states, processors_and_groups, st.data())
 async def test_the_same_comes_out_whatever_runs_at_once_finishes_first_or_is_listed_first(rows, listed, data):
     state = state_of(*[[ExeCell(v=v), *[kind() for kind in sorted(kinds, key=str)]] for v, kinds in rows])
@@ -431,7 +431,7 @@ def model_objects(model, writes):
                 model.write(entity_id, "n", amount)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), WRITES), min_size=2, max_size=4))
 async def test_a_group_comes_to_what_a_plain_model_of_it_says(listed):
     state = state_of(*[[ExeCell(v=0.25, n=-1), ExeSum(points=10)] for _ in range(4)])

@@ -137,7 +137,7 @@ def every(frame):
     return {name: col(name) for name in frame.column_names}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(tables, st.lists(steps, min_size=1, max_size=3))
 def test_columns_evaluated_in_place_have_the_bits_that_a_query_gives_them(columns, given_steps):
     rows = table_of(columns)

@@ -523,7 +523,7 @@ def crowded(draw):
 
 
 @given(groups() | crowded())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_fold_gives_what_a_walk_through_every_cell_gives(group):
     state, outputs = group
     model = Model(state)
@@ -557,7 +557,6 @@ def cut(write, places):
 
 
 @given(groups(), st.data())
-@settings(deadline=None)
 def test_neither_the_order_of_outputs_nor_the_cutting_of_columns_changes_a_bit(group, data):
     state, outputs = group
     whole = fold_group(state, outputs, FIRST_ID)

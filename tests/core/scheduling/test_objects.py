@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
@@ -161,7 +161,6 @@ def types_in(value):
     return type(value)
 
 
-@settings(deadline=None)
 @given(st.lists(fields, min_size=1, max_size=4), st.data())
 def test_every_type_of_field_comes_back_as_it_was(components, data):
     reader = ComponentReader(table_of(*components), ObjFields)
@@ -173,7 +172,6 @@ def test_every_type_of_field_comes_back_as_it_was(components, data):
     assert reader.read_one(0).model_fields_set == set(ObjFields.model_fields)
 
 
-@settings(deadline=None)
 @given(fields)
 def test_a_copy_is_equal_and_shares_nothing_that_can_be_changed(component):
     before = repr(component)

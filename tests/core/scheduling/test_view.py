@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archetype.core.component import Component
@@ -83,7 +83,6 @@ def outcome(function, *arguments):
         return EntityNotFoundError
 
 
-@settings(deadline=None)
 @given(st.dictionaries(ids, components), st.lists(steps, max_size=40))
 def test_a_view_is_its_state_with_its_own_changes_over_it(state_of, entities, changes):
     view, model = View(state_of(entities)), Model(entities)
