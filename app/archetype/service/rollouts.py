@@ -33,7 +33,7 @@ from archetype.service.rollout_results import (
     rollout_command,
     rollout_tick,
 )
-from archetype.service.runs import ENDED, RunInfo, RunRequest
+from archetype.service.runs import RunInfo, RunRequest
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.simulation import SimulationService
 from archetype.service.states import OnTick, StateService
@@ -41,7 +41,7 @@ from archetype.service.world_info import WorldInfo
 from archetype.service.worlds import WorldService
 from archetype.store import rollouts as store
 from archetype.store.database import Database
-from archetype.store.run_ends import cancel_run
+from archetype.store.run_ends import ENDED, cancel_run
 from archetype.store.run_rows import RunRow, RunSpan, RunView, find_view, run_span
 from archetype.store.runs import NewRun
 from archetype.store.worlds import WorldRow

@@ -17,12 +17,11 @@ from archetype.service.inputs import TickInputs
 from archetype.store.acceptance import NewCommand
 from archetype.store.leases import Lease
 from archetype.store.log import LogRow
-from archetype.store.run_ends import Outcome, RunEnd, run_end
+from archetype.store.run_ends import ENDED, Outcome, RunEnd, run_end
 from archetype.store.run_rows import RunRow, RunView
 from archetype.store.worlds import WorldRow
 
 __all__ = [
-    "ENDED",
     "ActiveRun",
     "RunInfo",
     "RunRequest",
@@ -32,9 +31,6 @@ __all__ = [
     "run_command",
     "spelled_rules",
 ]
-
-ENDED = frozenset({"completed", "failed", "cancelled"})
-"""What a run's status is once nothing more will come of it."""
 
 
 @dataclass(frozen=True, slots=True)

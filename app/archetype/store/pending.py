@@ -40,7 +40,7 @@ def recounted(
 
 
 def are_accepted(connection: Connection, world_id: UUID, event_ids: Sequence[UUID]) -> bool:
-    """Tell whether commands of all these ids stand in a world's own log."""
+    """Tell whether rows of all these ids stand in a world's own log."""
     ids = list(set(event_ids))
     statement = sa.select(sa.func.count()).where(
         events.c.world_id == world_id, is_given(connection, events.c.event_id, ids)

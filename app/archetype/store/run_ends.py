@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
+"""What a run's status is once nothing more will come of it."""
 
 
 @dataclass(frozen=True, slots=True)
