@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from migrated import URL_VARIABLE, migrate, postgres_url, run_on
 from postgres import Cluster, find_binaries
+from statements import listening
 
 TEMPLATE = "archetype_template"
 
@@ -96,3 +97,10 @@ async def services(database_url: str):
 
     async with ServiceContainer(database_url) as container:
         yield container
+
+
+@pytest.fixture
+def statements():
+    """Every statement that any engine executes while the test runs, with its parameters."""
+    with listening() as heard:
+        yield heard

@@ -58,6 +58,8 @@ def long(databases: Databases, kind: str, *, is_quick: bool, scale: float) -> li
             found.append(
                 _ratio(f"describing a world of {ticks:,} ticks against {YOUNG_TICKS:,}", kind, described)
             )
+            listed = await _by_turns(old.list_another, young.list_another, SAMPLE)
+            found.append(_ratio(f"100 ticks of a log of {ticks:,} against {YOUNG_TICKS:,}", kind, listed))
 
     with databases.fresh(kind) as old_url, databases.fresh(kind) as young_url:
         asyncio.run(measure(old_url, young_url))
@@ -83,6 +85,13 @@ class _LongWorld:
         self._read.add(tick)
         selection = Selection(entity_ids=(self._random.randrange(1, ENTITIES),))
         assert await services.query_service.select(world, tick, selection)
+
+    async def list_another(self) -> None:
+        """List the hundred ticks before one anywhere in the past."""
+        services, world_id = self.place
+        world = await services.world_service.find(world_id)
+        before = self._random.randrange(100, world.committed_tick)
+        assert len(await services.ancestry_service.log(world, before_tick=before)) == 100
 
     async def describe(self) -> None:
         """Describe the world."""

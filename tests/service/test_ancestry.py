@@ -1,5 +1,7 @@
 """Merge bases, the tree of forks, and the ticks of a lineage."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +16,7 @@ from archetype.store import labels
 from archetype.store.acceptance import NewCommand
 from archetype.store.schema import snapshots, ticks, worlds
 from archetype.store.worlds import NewWorld, create
+from statements import plan_of
 
 
 @pytest.fixture
@@ -190,3 +193,22 @@ async def test_a_tick_whose_snapshot_is_not_stored_is_told_apart(services, ances
     await services.database.write(lambda connection: connection.execute(drop))
     assert [each.has_snapshot for each in await ancestry.log(world)] == [True, False]
     assert [each.has_snapshot for each in await ancestry.log(empty)] == [True]
+
+
+@pytest.mark.postgres_only
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_page_of_the_log_is_read_by_its_index(services, ancestry, statements):
+    world = await a_world(services, "root", 2)
+    names = [column.name for column in ticks.columns if column.name not in {"tick", "position"}]
+    copies = sa.text(
+        f"INSERT INTO ticks (tick, position, {', '.join(names)}) "
+        f"SELECT number + 1, number + 1000, {', '.join(names)} FROM ticks, generate_series(1, 20000) number "
+        "WHERE tick = 1"
+    )
+    await services.database.write(lambda connection: connection.execute(copies))
+    await services.database.write(lambda connection: connection.execute(sa.text("ANALYZE ticks")))
+    statements.clear()
+    await ancestry.log(replace(world, committed_tick=20_001), before_tick=9_000)
+    (listing,) = [each for each in statements if "AS has_snapshot" in each.text]
+    plan = await plan_of(services.database, listing)
+    assert any("Index Cond" in each and "(tick >= '8900'::bigint)" in each for each in plan), plan

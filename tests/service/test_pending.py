@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-import sqlalchemy as sa
 
 from archetype.clock import new_id
 from archetype.core.config import WorldConfig
@@ -11,6 +10,7 @@ from archetype.errors import OverloadedError, WorldNotFoundError
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from statements import plan_of
 
 MOST = 5
 
@@ -68,29 +68,16 @@ async def test_a_retry_is_answered_though_the_world_is_full(services):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_the_ids_of_a_retry_are_looked_up_in_their_index(services):
+async def test_the_ids_of_a_retry_are_looked_up_in_their_index(services, statements):
     """To look through the world's log for each of them would take minutes where it is full."""
-    statements: list[tuple[str, tuple]] = []
-
-    def hear(_connection, _cursor, statement, parameters, *_):
-        statements.append((statement, parameters))
-
     world = await a_world(services)
     requests = await submit(services, world, MOST)
-    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
-    try:
-        await services.command_service.submit_batch(world.world_id, requests)
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", hear)
-    lookups = [each for each in statements if "json_each" in each[0]]
+    statements.clear()
+    await services.command_service.submit_batch(world.world_id, requests)
+    lookups = [each for each in statements if "json_each" in each.text]
     assert lookups
-    for statement, parameters in lookups:
-        plan = await services.database.read(
-            lambda connection, statement=statement, parameters=parameters: [
-                row.detail
-                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            ]
-        )
+    for lookup in lookups:
+        plan = await plan_of(services.database, lookup)
         assert any("events_event_id (world_id=? AND event_id=?)" in each for each in plan), plan
 
 

@@ -11,21 +11,9 @@ from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
 from archetype.store.schema import worlds
+from statements import plan_of
 
 STATES = ("FROM pages", "FROM snapshots", "FROM ticks")
-
-
-@pytest.fixture
-def statements():
-    """Every statement that any engine executes."""
-    heard = []
-
-    def hear(_connection, _cursor, statement, *_):
-        heard.append(statement)
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
-    yield heard
-    sa.event.remove(sa.Engine, "before_cursor_execute", hear)
 
 
 async def make_worlds(database_url, names):
@@ -60,7 +48,7 @@ async def test_a_start_reads_the_same_however_many_worlds_there_are(database_url
             assert services.budget.size_bytes == 0
     few, many = heard
     assert 0 < len(few) == len(many)
-    assert not [each for each in many if any(part in each for part in STATES)]
+    assert not [each for each in many if any(part in each.text for part in STATES)]
 
 
 async def test_a_run_that_is_taken_up_loads_its_own_world_alone(database_url):
@@ -89,10 +77,6 @@ async def test_looking_for_unfinished_runs_goes_by_their_index(database_url, sta
     async with ServiceContainer(database_url) as services:
         statements.clear()
         await services.run_service.resume_interrupted()
-        (poll,) = [each for each in statements if "FROM runs" in each]
-        plan = await services.database.read(
-            lambda connection: [
-                row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {poll}")
-            ]
-        )
+        (poll,) = [each for each in statements if "FROM runs" in each.text]
+        plan = await plan_of(services.database, poll)
         assert any("runs_unfinished" in each for each in plan), plan

@@ -11,6 +11,7 @@ from archetype.errors import CorruptionError, UnavailableError
 from archetype.log.pages import encode_page
 from archetype.log.patches import Base, plain_form, stored_form
 from archetype.store.pages import insert_pages, read_pages
+from statements import plan_of
 
 
 def chain(length, seed=0):
@@ -81,3 +82,19 @@ async def test_a_page_that_is_missing_is_named(database):
     pages, _ = await stored(database)
     with pytest.raises(CorruptionError, match=f"page {'ab' * 32} is missing"):
         await read(database, [pages[0].page_hash, b"\xab" * 32])
+
+
+@pytest.mark.postgres_only
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_what_a_page_is_a_patch_on_is_looked_up_by_its_name(database, statements):
+    """To read all pages for each link of a chain takes the longer the older a world is."""
+    pages, _ = await stored(database)
+    others = [encode_page(pa.array([float(number), 0.5])) for number in range(3_000)]
+    await database.write(lambda connection: insert_pages(connection, [plain_form(each) for each in others]))
+    await database.write(lambda connection: connection.execute(sa.text("ANALYZE pages")))
+    statements.clear()
+    found = await read(database, [pages[-1].page_hash])
+    assert found.checked() == {pages[-1].page_hash: pages[-1].data}
+    (chain_statement,) = [each for each in statements if "RECURSIVE" in each.text]
+    plan = await plan_of(database, chain_statement)
+    assert not any("Seq Scan on pages" in each for each in plan), plan

@@ -152,10 +152,10 @@ class AncestryService:
         # A lineage has each of its ticks once, so the page is known before it is read.
         ends = (world.committed_tick + 1, to_tick, before_tick)
         end = min(each for each in ends if each is not None)
-        segments = lineage.between(max(from_tick or 0, end - limit), end)
+        start = max(from_tick or 0, end - limit)
 
         def read(connection: Connection) -> tuple[list[LoggedTick], list[LabelRow]]:
-            return ticks_of(connection, segments), list_inherited(connection, lineage.segments)
+            return ticks_of(connection, lineage, start, end), list_inherited(connection, lineage.segments)
 
         found, labels = await self._database.read(read)
         names: dict[int, list[str]] = defaultdict(list)

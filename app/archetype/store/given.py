@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from archetype.log.lineage import Segment
 from archetype.store.schema import Id
 
-__all__ = ["OPEN_END", "given_rows", "is_given", "owned_ticks"]
+__all__ = ["OPEN_END", "given_rows", "is_found", "is_given", "owned_ticks"]
 
 OPEN_END = 2**63 - 1
 """Beyond every tick and version that there can be: where a range has no end."""
@@ -55,6 +55,15 @@ def is_given(
         return column == sa.any_(sa.bindparam(None, values, postgresql.ARRAY(Id)))
     document = sa.bindparam(None, json.dumps(values, default=str), sa.Text)
     return column.in_(sa.select(sa.func.json_each(document).table_valued("value").c.value))
+
+
+def is_found(
+    connection: Connection, column: sa.ColumnElement[Any], values: sa.Select[Any]
+) -> sa.ColumnElement[bool]:
+    """Tell whether a column has one of the few values that a query finds: each is looked up in an index."""
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.func.array(values.scalar_subquery()))
+    return column.in_(values)
 
 
 def owned_ticks(connection: Connection, segments: Sequence[Segment]) -> sa.FromClause:

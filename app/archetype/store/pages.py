@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import CorruptionError, UnavailableError
 from archetype.log.patches import CHAIN_PAGES_MAX, Base, Codec, StoredForm, chain_cost, restore
+from archetype.store.given import is_found
 from archetype.store.inserting import insert_new
 from archetype.store.schema import pages
 
@@ -195,7 +196,7 @@ def with_bases(
     needed = _bases(form for form in patches if form.codec == Codec.TREND or form.base_hash not in held)
     bases = sorted(needed - forms.keys())
     for start in range(0, len(bases), _PAGES_PER_READ):
-        forms |= _forms(connection.execute(_chains(bases[start : start + _PAGES_PER_READ])))
+        forms |= _forms(connection.execute(_chains(connection, bases[start : start + _PAGES_PER_READ])))
     if bases and hold is not None:
         held |= hold(_bases(forms.values()))
     return PageSet(wanted, forms, held)
@@ -210,12 +211,16 @@ _SELECT = sa.select(
 )
 
 
-def _chains(bases: Sequence[bytes]) -> sa.Executable:
-    """Select pages with all that they are patches on; a circle ends where it began."""
+def _chains(connection: Connection, bases: Sequence[bytes]) -> sa.Executable:
+    """Select pages with all that they are patches on; a circle ends where it began.
+
+    Each page is looked up by its name, whatever a planner thinks of how many there will be.
+    """
     names = sa.select(pages.c.page_hash, pages.c.base_hash)
     chain = names.where(pages.c.page_hash.in_(bases)).cte("chain", recursive=True)
-    chain = chain.union(names.join(chain, pages.c.page_hash == chain.c.base_hash))
-    return _SELECT.where(pages.c.page_hash.in_(sa.select(chain.c.page_hash))).limit(
+    below = sa.select(pages.c.base_hash).where(pages.c.page_hash == chain.c.base_hash).scalar_subquery()
+    chain = chain.union(sa.select(chain.c.base_hash, below).where(chain.c.base_hash.is_not(None)))
+    return _SELECT.where(is_found(connection, pages.c.page_hash, sa.select(chain.c.page_hash))).limit(
         len(bases) * (CHAIN_PAGES_MAX + 1)
     )
 
