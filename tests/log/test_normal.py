@@ -1,6 +1,7 @@
 """Components in the normal form of the log: what is spelled field by field is their canonical JSON."""
 
 import enum
+import gc
 import json
 import math
 from typing import Annotated
@@ -122,6 +123,31 @@ def test_no_model_is_made_of_a_plain_component(payload, monkeypatch):
     wanted = spell_one(payload)
     monkeypatch.setattr(Component, "checked", None)
     assert spell_one(payload) == wanted
+
+
+def test_a_class_that_is_defined_again_is_spelled_as_it_is_now():
+    def define(default):
+        class NrmAgain(Component):
+            count: int = default
+
+        return NrmAgain
+
+    for default in (1, 2):
+        kind = define(default)
+        assert spell_one({"type": "NrmAgain"}) == (kind, f'{{"count":{default},"type":"NrmAgain"}}')
+
+
+def test_a_class_that_is_gone_is_not_spelled():
+    def spell_one_of_its_own():
+        class NrmGone(Component):
+            pass
+
+        assert spell_one({"type": "NrmGone"}) == (NrmGone, '{"type":"NrmGone"}')
+
+    spell_one_of_its_own()
+    gc.collect()
+    with pytest.raises(ComponentError, match="not loaded"):
+        spell_one({"type": "NrmGone"})
 
 
 def hex_only(value):

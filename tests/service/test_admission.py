@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archetype.clock import new_id
 from archetype.core.bulk import encode_batch
+from archetype.core.component import Component
 from archetype.errors import InvalidInputError, LimitExceededError, PayloadError
 from archetype.examples.movement import MovementProcessor, Position, Velocity
+from archetype.service import admission
 from archetype.service.admission import CommandRequest, admit, admit_all
 
 WORLD = new_id()
@@ -59,6 +63,44 @@ def test_a_spawn_is_stored_with_its_defaults():
     command = admitted("spawn", {"components": [position(x=2)]})
     assert json.loads(command.payload) == {"components": [{"type": "Position", "x": 2, "y": 0}]}
     assert command.entity_count == 1
+
+
+COMPONENTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["Position", "Velocity", "Unheard"])},
+    optional={name: st.floats() | st.integers() | st.none() for name in ("x", "y", "dx", "other")},
+)
+
+
+@given(st.dictionaries(
+    st.sampled_from(["components", "components", "entity_id", "name"]),
+    st.lists(COMPONENTS | st.none() | st.just([]), max_size=3) | COMPONENTS | st.integers() | st.none(),
+    max_size=2,
+))  # fmt: skip
+def test_a_spawn_is_taken_or_refused_as_by_its_model(payload):
+    def outcome():
+        try:
+            command = admitted("spawn", payload)
+        except InvalidInputError as error:
+            return error.message, error.faults
+        return command.payload, command.entity_count, command.entity_id
+
+    shortly = outcome()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(admission, "_is_bare", lambda payload: False)
+        assert outcome() == shortly
+
+
+def test_no_model_is_made_of_a_spawn_of_plain_components(monkeypatch):
+    payload = {"components": [position(x=1.5), {"type": Velocity.__name__}]}
+    wanted = admitted("spawn", payload).payload
+    monkeypatch.setattr(admission, "check_payload", None)
+    monkeypatch.setattr(Component, "checked", None)
+    assert admitted("spawn", payload).payload == wanted
+
+
+def test_a_component_whose_keys_are_no_strings_is_refused():
+    with pytest.raises(InvalidInputError, match=r"components\.0"):
+        admitted("spawn", {"components": [{"type": "Position", 1: 2.0}]})
 
 
 def test_an_update_is_stored_with_the_fields_that_it_names():

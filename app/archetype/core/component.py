@@ -100,6 +100,11 @@ class Component(BaseModel):
         return Component._registry.find(name)
 
     @classmethod
+    def type_registry(cls) -> TypeRegistry[Component]:
+        """Give the registry of the loaded classes."""
+        return Component._registry
+
+    @classmethod
     def loaded_types(cls) -> dict[str, type[Component]]:
         """Give every loaded component class by name (by `module.Name` where a name is shared)."""
         return Component._registry.loaded()

@@ -25,6 +25,8 @@ class TypeRegistry(Generic[T]):
         self._noun = noun
         self._by_path: dict[str, weakref.ref[type[T]]] = {}
         self._by_name: dict[str, list[str]] = {}
+        self.notes: dict[str, Any] = {}
+        """What others worked out about names, begun anew when another class gets one. It holds no class."""
 
     def record(self, cls: type[T]) -> None:
         """Remember a class; called once, when it is defined."""
@@ -34,6 +36,7 @@ class TypeRegistry(Generic[T]):
             paths = self._by_name.setdefault(alias, [])
             if path not in paths:
                 paths.append(path)
+        self.notes = {}
 
     def resolve(self, name: str) -> type[T]:
         """Give the class of that name, or of that `module.Name`.

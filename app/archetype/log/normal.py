@@ -7,13 +7,13 @@ half the time. All others, and all faults, are the class's own validator's; both
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import ref
 
 from archetype.core.component import Component
-from archetype.core.layout import PlainSpelled
-from archetype.core.plain import MISSING
 from archetype.errors import ComponentError
 from archetype.log.canonical import SPELLERS, spell
+from archetype.log.spellers import Spellers, spellers_of
 
 __all__ = ["spell_components", "spell_parts"]
 
@@ -48,42 +48,37 @@ def _listed(
 
 def _plain(data: Mapping[str, Any], *, is_whole: bool) -> Spelled | None:
     """Spell a payload whose values have just the types of a plain class's fields; None is any other."""
-    kind, fields = _plain_class(data) or (None, ())
-    if kind is None:
-        return None
-    parts: list[str] = []
-    given_count = 1  # the class's name
-    for name, begin, convert, types, default in fields:
-        if name is None:
-            parts.append(begin)
-            continue
-        value = data.get(name, MISSING)
-        if value is not MISSING:
-            given_count += 1
-        elif is_whole:
-            value = default
-        else:
-            continue
-        value_type = type(value)
-        if value_type not in types:
-            return None
-        try:
-            parts.append(begin + SPELLERS[value_type](value if convert is None else convert(value)))
-        except ValueError:
-            return None
-    is_all = given_count == len(data) and (is_whole or given_count > 1)
-    return (kind, f"{{{','.join(parts)}}}") if is_all else None
-
-
-def _plain_class(data: Mapping[str, Any]) -> tuple[type[Component], tuple[PlainSpelled, ...]] | None:
     if type(data) is not dict or type(name := data.get("type")) is not str:
         return None
+    noted: Noted | None = _TYPES.notes.get(name) or _noted(name)
+    if noted is None or (kind := noted.kind()) is None:
+        return None
+    spell_plain = noted.spellers.whole if is_whole else noted.spellers.part
+    text = spell_plain(data)
+    return None if text is None else (kind, text)
+
+
+class Noted(NamedTuple):
+    """What is noted of a name: the plain class that it is of, and how components of it are spelled."""
+
+    kind: ref[type[Component]]
+    spellers: Spellers
+
+
+_TYPES = Component.type_registry()
+
+
+def _noted(name: str) -> Noted | None:
+    notes = _TYPES.notes  # these, also where a class is defined meanwhile
     try:
         kind = Component.find_type(name)
     except ComponentError:  # several share the name
         return None
     plain = None if kind is None else kind.layout().plain
-    return None if kind is None or plain is None else (kind, plain)
+    if kind is None or plain is None:
+        return None
+    notes[name] = noted = Noted(ref(kind), spellers_of(plain))
+    return noted
 
 
 def _checked(data: Mapping[str, Any], path: str, *, is_whole: bool) -> Spelled:

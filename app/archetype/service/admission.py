@@ -75,10 +75,12 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
         raise _closed(kind)
     _check_integer("tick", request.tick, 0, TICK_MAX)
     _check_integer("priority", request.priority, PRIORITY_MIN, PRIORITY_MAX)
-    if request.batch is None:
-        normal = normalise(check_payload(kind, request.payload))
-    else:
+    if request.batch is not None:
         normal = _bulk(kind, request.batch)
+    elif kind is CommandType.SPAWN and _is_bare(request.payload):
+        normal = _spawned(request.payload["components"])
+    else:
+        normal = normalise(check_payload(kind, request.payload))
     text = checked_text(normal.text)
     if len(text) > PAYLOAD_CHARACTERS_MAX:
         msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
@@ -120,7 +122,7 @@ def admit_all(
                 FieldFault(f"commands.{index}.{fault['path']}", fault["message"]) for fault in listed
             )
             continue
-        if (first := ids.setdefault(command.event_id, index)) != index:
+        if request.id is not None and (first := ids.setdefault(request.id, index)) != index:
             fault_count += 1
             if len(faults) < FIELD_FAULTS_MAX:
                 msg = f"is the id of commands.{first} already; give each its own"
@@ -145,10 +147,28 @@ def _closed(kind: CommandType) -> PayloadError:
     return PayloadError(msg, faults=[FieldFault("type", msg)])
 
 
+_BARE, _DICTS = {"components"}, {dict}
+
+
+def _is_bare(payload: Mapping[str, Any]) -> bool:
+    """Tell whether a spawn's payload is a list of objects and no more: its model would find it right.
+
+    So are nearly all commands that there are.
+    """
+    if type(payload) is not dict or payload.keys() != _BARE:
+        return False
+    components = payload["components"]
+    return type(components) is list and set(map(type, components)) <= _DICTS
+
+
+def _spawned(components: Sequence[Mapping[str, Any]]) -> _Normal:
+    return _Normal(f'{{"components":{_whole_components(components)}}}', 1)
+
+
 def _spawn(model: payloads.Spawn) -> _Normal:
-    components = _whole_components(model.components)
     if model.entity_id is None:
-        return _Normal(f'{{"components":{components}}}', 1)
+        return _spawned(model.components)
+    components = _whole_components(model.components)
     return _Normal(_of_entity(components, model.entity_id), entity_id=model.entity_id)
 
 
