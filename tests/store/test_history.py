@@ -11,9 +11,10 @@ from archetype.log.facts import Fact, FactType
 from archetype.store.acceptance import NewCommand
 from archetype.store.append import append, lock_log
 from archetype.store.history import HistoryFilter, history
-from archetype.store.log import record_facts
+from archetype.store.log import pending, pending_count, record_facts
 from archetype.store.schema import events, worlds
 from archetype.store.worlds import NewWorld, create, lineage
+from statements import plan_of
 
 ALICE, BOB = new_id(), new_id()
 
@@ -155,3 +156,60 @@ async def test_a_lineage_of_hundreds_of_worlds_is_read_like_any_other(database):
         assert [row.event.tick for row in rows] == [3, 2]
 
     await database.read(check)
+
+
+def a_long_family(connection):
+    """A root with many commands, its fork, and that one's fork, which have one each and one that waits."""
+    root_id = parent_id = a_world(connection, "root")
+    for start in range(0, 60_000, 4_000):
+        some_commands(connection, root_id, [number // 7_500 for number in range(start, start + 4_000)])
+    commit_up_to(connection, root_id, 8)
+    for number, name in enumerate(("child", "leaf")):
+        parent_id = a_world(connection, name, parent_id, 7 + number)
+        some_commands(connection, parent_id, [8 + number, 20])
+        commit_up_to(connection, parent_id, 8 + number)
+    return parent_id
+
+
+async def indexes_of(database, heard):
+    """Return which indexes of the log one statement goes by, and whether it reads the log as it lies."""
+    plan = await plan_of(database, heard)
+    names = ("events_version", "events_tick", "events_event_id", "Seq Scan on events", "SCAN events")
+    return {name for name in names if any(name in step for step in plan)}
+
+
+async def test_however_long_a_log_is_a_page_is_read_by_the_right_index(database, statements):
+    """By that of ticks a database would sort all there ever was, by that of versions look long for few."""
+    leaf_id = await database.write(a_long_family)
+    if not database.is_sqlite:
+        await database.write(lambda connection: connection.execute(sa.text("ANALYZE events")))
+
+    async def listed(wanted):
+        statements.clear()
+        rows = await database.read(
+            lambda connection: history(
+                connection, lineage(connection, leaf_id), before_position=None, limit=100, wanted=wanted
+            )
+        )
+        asked = [each for each in statements if "ORDER BY events.position DESC" in each.text]
+        return len(rows), [await indexes_of(database, each) for each in asked]
+
+    count, indexes = await listed(HistoryFilter())
+    assert (count, len(indexes)) == (100, 2)  # the leaf alone, then the others
+    assert all("events_version" in each and "events_tick" not in each for each in indexes), indexes
+    count, indexes = await listed(HistoryFilter(status=CommandStatus.PENDING, types=["update"]))
+    assert (count, len(indexes)) == (1, 1)
+    assert "events_tick" in indexes[0], indexes
+
+
+async def test_what_waits_is_found_by_its_tick_however_long_the_log(database, statements):
+    leaf_id = await database.write(a_long_family)
+    if not database.is_sqlite:
+        await database.write(lambda connection: connection.execute(sa.text("ANALYZE events")))
+    statements.clear()
+    assert await database.read(lambda connection: len(pending(connection, leaf_id, ["update"]))) == 1
+    assert await database.read(lambda connection: pending_count(connection, leaf_id, ["update"])) == 1
+    asked = [each for each in statements if "FROM events" in each.text]
+    assert len(asked) == 2
+    for each in asked:
+        assert await indexes_of(database, each) == {"events_tick"}

@@ -31,6 +31,14 @@ def given_rows(
 ) -> sa.FromClause:
     """Return these rows as a table `name`, whose columns have these types; no value is null."""
     if connection.dialect.name == "postgresql":
+        if len(rows) == 1:
+            # Nearly always it is one, and then the planner may know what it holds.
+            (row,) = rows
+            literals = [
+                sa.cast(sa.bindparam(None, value, kind), kind).label(label)
+                for value, (label, kind) in zip(row, columns.items(), strict=True)
+            ]
+            return sa.select(*literals).subquery(name)
         # Unlike a JSON document, arrays tell the planner how many rows there are.
         arrays = [
             sa.bindparam(None, [row[place] for row in rows], postgresql.ARRAY(kind))

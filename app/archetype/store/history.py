@@ -59,30 +59,43 @@ def history(
     accepted for later ticks are its own affair. All of them stand in the log before the fork does: further
     worlds are read only if the nearer ones hold too few.
     """
-    segments = lineage.between(wanted.from_tick or 0, wanted.to_tick)[::-1]
     committed_tick = _committed_tick(lineage.segments[-1].world_id)
     conditions = [*_conditions(wanted, committed_tick), *_message_conditions(connection, wanted)]
     if before_position is not None:
         conditions.append(events.c.position < before_position)
+    from_tick, is_pending = wanted.from_tick or 0, wanted.status is CommandStatus.PENDING
+    if is_pending:
+        from_tick = max(from_tick, connection.scalars(sa.select(committed_tick)).one() + 1)
+    segments = lineage.between(from_tick, wanted.to_tick)[::-1]
     found: list[LogRow] = []
     start, size = 0, 1
     while start < len(segments) and len(found) < limit:
         count = limit - len(found)
         owned = owned_ticks(connection, segments[start : start + size])
-        positions = _newest(connection, owned, conditions, count)
+        positions = _newest(connection, owned, conditions, count, by_tick=is_pending)
         found += _rows(connection, positions, committed_tick)
         start, size = start + size, size * _GROWTH
     return found
 
 
 def _newest(
-    connection: Connection, owned: sa.FromClause, conditions: Sequence[sa.ColumnElement[bool]], count: int
+    connection: Connection,
+    owned: sa.FromClause,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    count: int,
+    *,
+    by_tick: bool,
 ) -> sa.Select[int]:
     """Select the newest positions of some worlds.
 
     Each world gives its own newest by version, for which there is an index, and of these the newest count.
     Sealing a tick fixed the last version that can belong to it, so that what came later is not even met.
+    Where few can be meant, they are found `by_tick`.
     """
+    # As sums they are no columns of an index. No planner knows which of two to take: the one of ticks would
+    # bring all that a world ever did, to be sorted.
+    version = events.c.version + 0 if by_tick else events.c.version
+    tick = events.c.tick if by_tick else events.c.tick + 0
     sealed = (
         sa.select(ticks.c.sealed_version)
         .where(ticks.c.world_id == owned.c.world_id, ticks.c.tick == owned.c.to_tick - 1)
@@ -95,11 +108,11 @@ def _newest(
             events.c.world_id == owned.c.world_id,
             events.c.version <= sa.func.coalesce(sealed, OPEN_END),
             events.c.kind == "command",
-            events.c.tick >= owned.c.from_tick,
-            events.c.tick < owned.c.to_tick,
+            tick >= owned.c.from_tick,
+            tick < owned.c.to_tick,
             *conditions,
         )
-        .order_by(events.c.version.desc())
+        .order_by(version.desc())
         .limit(count)
         .correlate(owned)
     )
@@ -191,13 +204,13 @@ def _with_reason(row: LogRow, rejection: str | None) -> LogRow:
 def commands_of_entity(connection: Connection, stretch: Stretch, entity_id: int) -> list[LogRow]:
     """Return the commands of a stretch that may concern an entity, in their order, unchecked.
 
-    Those that name it, the last spawn at or before its id, and bulk updates, whose rows only their batch
-    names.
+    Those that name it, the stretch's last spawn at or before its id, and bulk updates, whose rows only their
+    batch names.
     """
     own = (events.c.world_id == stretch.world_id, events.c.kind == "command")
     within = (events.c.tick >= stretch.from_tick, events.c.tick < stretch.to_tick)
     spawned = sa.select(sa.func.max(events.c.first_entity_id)).where(
-        *own, events.c.type == "spawn", events.c.first_entity_id <= entity_id
+        *own, *within, events.c.type == "spawn", events.c.first_entity_id <= entity_id
     )
     statement = (
         sa.select(*events.columns, _rejection.c.payload.label("rejection"))

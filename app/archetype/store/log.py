@@ -231,13 +231,7 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
     """Return the commands of these types that no committed tick has applied, in order, unchecked."""
     statement = (
         sa.select(*events.columns)
-        .join(worlds, worlds.c.world_id == events.c.world_id)
-        .where(
-            events.c.world_id == world_id,
-            events.c.kind == "command",
-            events.c.tick > worlds.c.committed_tick,
-            events.c.type.in_(types),
-        )
+        .where(*_is_pending(connection, world_id, types))
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
     return [log_row(row) for row in connection.execute(statement)]
@@ -245,14 +239,23 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
 
 def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
     """Count the commands of these types that no committed tick has applied yet."""
+    statement = sa.select(sa.func.count()).where(*_is_pending(connection, world_id, types))
+    return connection.scalar(statement) or 0
+
+
+def _is_pending(
+    connection: Connection, world_id: UUID, types: Sequence[str]
+) -> Sequence[sa.ColumnElement[bool]]:
     committed = sa.select(worlds.c.committed_tick).where(worlds.c.world_id == world_id).scalar_subquery()
-    statement = sa.select(sa.func.count()).where(
+    known = connection.scalar(sa.select(committed))
+    return (
         events.c.world_id == world_id,
         events.c.kind == "command",
-        events.c.tick > committed,
         events.c.type.in_(types),
+        events.c.tick > committed,
+        # As it was a moment ago: to a planner that sees no number, they are a third of the log.
+        events.c.tick > (-1 if known is None else known),
     )
-    return connection.scalar(statement) or 0
 
 
 def checked(rows: Sequence[LogRow]) -> Sequence[LogRow]:
