@@ -200,6 +200,9 @@ async def test_however_long_a_log_is_a_page_is_read_by_the_right_index(database,
     count, indexes = await listed(HistoryFilter(status=CommandStatus.PENDING, types=["update"]))
     assert (count, len(indexes)) == (1, 1)
     assert "events_tick" in indexes[0], indexes
+    count, indexes = await listed(HistoryFilter(from_tick=6, to_tick=7, types=["create_world"]))
+    assert (count, len(indexes)) == (0, 1)
+    assert "events_tick" in indexes[0], indexes
 
 
 async def test_what_waits_is_found_by_its_tick_however_long_the_log(database, statements):

@@ -43,6 +43,8 @@ class HistoryFilter:
 EVERY_COMMAND = HistoryFilter()
 
 _GROWTH = 32
+_FEW_TICKS = 1_000
+"""Of so many ticks all commands are looked at and sorted; of more, the newest are, until there are enough."""
 
 
 def history(
@@ -63,16 +65,20 @@ def history(
     conditions = [*_conditions(wanted, committed_tick), *_message_conditions(connection, wanted)]
     if before_position is not None:
         conditions.append(events.c.position < before_position)
-    from_tick, is_pending = wanted.from_tick or 0, wanted.status is CommandStatus.PENDING
-    if is_pending:
-        from_tick = max(from_tick, connection.scalars(sa.select(committed_tick)).one() + 1)
+    from_tick, by_tick = wanted.from_tick or 0, False
+    if wanted.from_tick is not None or wanted.status is CommandStatus.PENDING:
+        open_tick = connection.scalars(sa.select(committed_tick)).one() + 1
+        if wanted.status is CommandStatus.PENDING:
+            from_tick = max(from_tick, open_tick)
+        end = open_tick if wanted.to_tick is None else min(wanted.to_tick, open_tick)
+        by_tick = end - from_tick <= _FEW_TICKS
     segments = lineage.between(from_tick, wanted.to_tick)[::-1]
     found: list[LogRow] = []
     start, size = 0, 1
     while start < len(segments) and len(found) < limit:
         count = limit - len(found)
         owned = owned_ticks(connection, segments[start : start + size])
-        positions = _newest(connection, owned, conditions, count, by_tick=is_pending)
+        positions = _newest(connection, owned, conditions, count, by_tick=by_tick)
         found += _rows(connection, positions, committed_tick)
         start, size = start + size, size * _GROWTH
     return found
@@ -90,7 +96,7 @@ def _newest(
 
     Each world gives its own newest by version, for which there is an index, and of these the newest count.
     Sealing a tick fixed the last version that can belong to it, so that what came later is not even met.
-    Where few can be meant, they are found `by_tick`.
+    Where few are looked for, all of their ticks are gone through instead: `by_tick`.
     """
     # As sums they are no columns of an index. No planner knows which of two to take: the one of ticks would
     # bring all that a world ever did, to be sorted.
