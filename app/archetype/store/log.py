@@ -231,7 +231,7 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
     """Return the commands of these types that no committed tick has applied, in order, unchecked."""
     statement = (
         sa.select(*events.columns)
-        .where(*_is_pending(connection, world_id, types))
+        .where(*_waiting(connection, world_id, types))
         .order_by(events.c.tick, events.c.due_tick, events.c.priority, events.c.version)
     )
     return [log_row(row) for row in connection.execute(statement)]
@@ -239,11 +239,11 @@ def pending(connection: Connection, world_id: UUID, types: Sequence[str]) -> lis
 
 def pending_count(connection: Connection, world_id: UUID, types: Sequence[str]) -> int:
     """Count the commands of these types that no committed tick has applied yet."""
-    statement = sa.select(sa.func.count()).where(*_is_pending(connection, world_id, types))
+    statement = sa.select(sa.func.count()).where(*_waiting(connection, world_id, types))
     return connection.scalar(statement) or 0
 
 
-def _is_pending(
+def _waiting(
     connection: Connection, world_id: UUID, types: Sequence[str]
 ) -> Sequence[sa.ColumnElement[bool]]:
     committed = sa.select(worlds.c.committed_tick).where(worlds.c.world_id == world_id).scalar_subquery()
