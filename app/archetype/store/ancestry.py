@@ -71,7 +71,10 @@ class LoggedTick:
 
 def ticks_of(connection: Connection, lineage: Lineage, from_tick: int, to_tick: int) -> list[LoggedTick]:
     """Return the committed ticks `from_tick` <= t < `to_tick` of a lineage, newest first."""
-    owned = owned_ticks(connection, lineage.between(from_tick, to_tick))
+    segments = lineage.between(from_tick, to_tick)
+    if not segments:
+        return []
+    owned = owned_ticks(connection, segments)
     is_stored = sa.exists().where(snapshots.c.world_id == ticks.c.world_id, snapshots.c.tick == ticks.c.tick)
     statement = (
         sa.select(
