@@ -37,6 +37,17 @@ def spellers_of(fields: Sequence[PlainSpelled]) -> Spellers:
 
 
 def _made(fields: Sequence[PlainSpelled], *, is_whole: bool) -> Speller:
+    """Write out and compile a function; of a class `Point` with the field `x: float = 0.0`, whole:
+
+    def spelled(data):
+     value_1 = data.get('x', MISSING)
+     if len(data) != 1 + (value_1 is not MISSING): return None
+     if value_1 is MISSING: value_1 = default_1
+     if not (True and type(value_1) in types_1): return None
+     try:
+      return f'{{"type":"Point","x":{spell_1(value_1)}}}'
+     except REFUSALS: return None
+    """
     scope: dict[str, Any] = {"MISSING": MISSING, "REFUSALS": (ValueError, InvalidInputError)}
     takes, counts, fills, checks = [], ["1"], [], ["True"]
     pieces: list[str] = []
