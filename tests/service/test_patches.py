@@ -230,14 +230,15 @@ async def test_a_page_that_is_there_in_another_form_is_shared(services, database
     assert (await verify(services.database)).faults == ()
 
 
-ONE = "page_hash = (SELECT min(page_hash) FROM pages WHERE codec = 'trend')"
+ONE = "page_hash = (SELECT page_hash FROM pages WHERE codec = 'trend' ORDER BY page_hash LIMIT 1)"
+OTHER = "SELECT page_hash FROM pages WHERE codec = 'plain' ORDER BY page_hash DESC LIMIT 1"
 
 
 @pytest.mark.parametrize(
     "edit",
     [
         f"UPDATE pages SET base_hash = page_hash WHERE {ONE}",
-        f"UPDATE pages SET base_hash = (SELECT max(page_hash) FROM pages WHERE codec = 'plain') WHERE {ONE}",
+        f"UPDATE pages SET base_hash = ({OTHER}) WHERE {ONE}",
         f"UPDATE pages SET codec = 'difference' WHERE {ONE}",
         f"UPDATE pages SET content_size_bytes = 1152921504606846976 WHERE {ONE}",
         "UPDATE pages SET base_hash = page_hash, codec = 'trend' WHERE codec = 'plain'",
