@@ -28,6 +28,12 @@ def listening():
         sa.event.remove(sa.Engine, "before_cursor_execute", hear)
 
 
+async def analyze(database, table):
+    """Let PostgreSQL see how much a table holds; the plans of SQLite come without it."""
+    if not database.is_sqlite:
+        await database.write(lambda connection: connection.execute(sa.text(f"ANALYZE {table}")))
+
+
 async def plan_of(database, heard):
     """Return by which steps a database would go about a statement, a line each."""
     explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"

@@ -16,7 +16,7 @@ from archetype.store import labels
 from archetype.store.acceptance import NewCommand
 from archetype.store.schema import snapshots, ticks, worlds
 from archetype.store.worlds import NewWorld, create
-from statements import plan_of
+from statements import analyze, plan_of
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ async def test_a_page_of_the_log_is_read_by_its_index(services, ancestry, statem
         "WHERE tick = 1"
     )
     await services.database.write(lambda connection: connection.execute(copies))
-    await services.database.write(lambda connection: connection.execute(sa.text("ANALYZE ticks")))
+    await analyze(services.database, "ticks")
     statements.clear()
     await ancestry.log(replace(world, committed_tick=20_001), before_tick=9_000)
     (listing,) = [each for each in statements if "AS has_snapshot" in each.text]

@@ -14,7 +14,7 @@ from archetype.store.history import HistoryFilter, history
 from archetype.store.log import pending, pending_count, record_facts
 from archetype.store.schema import events, worlds
 from archetype.store.worlds import NewWorld, create, lineage
-from statements import plan_of
+from statements import analyze, plan_of
 
 ALICE, BOB = new_id(), new_id()
 
@@ -185,8 +185,7 @@ async def indexes_of(database, heard):
 async def test_however_long_a_log_is_a_page_is_read_by_the_right_index(database, statements):
     """By that of ticks a database would sort all there ever was, by that of versions look long for few."""
     _, leaf_id = await database.write(a_long_family)
-    if not database.is_sqlite:
-        await database.write(lambda connection: connection.execute(sa.text("ANALYZE events")))
+    await analyze(database, "events")
 
     async def listed(wanted):
         statements.clear()
@@ -212,8 +211,7 @@ async def test_however_long_a_log_is_a_page_is_read_by_the_right_index(database,
 async def test_what_waits_is_found_by_its_tick_however_long_the_log(database, statements):
     """The planner of PostgreSQL sees the tick as a number, or it would read the log as it lies."""
     root_id, _ = await database.write(a_long_family)
-    if not database.is_sqlite:
-        await database.write(lambda connection: connection.execute(sa.text("ANALYZE events")))
+    await analyze(database, "events")
     statements.clear()
     assert await database.read(lambda connection: len(pending(connection, root_id, ["update"]))) == 1
     assert await database.read(lambda connection: pending_count(connection, root_id, ["update"])) == 1

@@ -11,7 +11,7 @@ from archetype.errors import CorruptionError, UnavailableError
 from archetype.log.pages import encode_page
 from archetype.log.patches import Base, plain_form, stored_form
 from archetype.store.pages import insert_pages, read_pages
-from statements import plan_of
+from statements import analyze, plan_of
 
 
 def chain(length, seed=0):
@@ -91,7 +91,7 @@ async def test_what_a_page_is_a_patch_on_is_looked_up_by_its_name(database, stat
     pages, _ = await stored(database)
     others = [encode_page(pa.array([float(number), 0.5])) for number in range(3_000)]
     await database.write(lambda connection: insert_pages(connection, [plain_form(each) for each in others]))
-    await database.write(lambda connection: connection.execute(sa.text("ANALYZE pages")))
+    await analyze(database, "pages")
     statements.clear()
     found = await read(database, [pages[-1].page_hash])
     assert found.checked() == {pages[-1].page_hash: pages[-1].data}

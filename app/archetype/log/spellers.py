@@ -15,7 +15,7 @@ from archetype.core.values import Convert, codec_of
 from archetype.errors import InvalidInputError
 from archetype.log.canonical import SPELLERS
 
-__all__ = ["Speller", "Spellers", "spellers_of"]
+__all__ = ["Spellers", "spellers_of"]
 
 Speller = Callable[[Mapping[str, Any]], str | None]
 """Spells a payload whose values have just the types of their fields; its answer to any other is None."""

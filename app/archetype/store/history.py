@@ -65,13 +65,7 @@ def history(
     conditions = [*_conditions(wanted, committed_tick), *_message_conditions(connection, wanted)]
     if before_position is not None:
         conditions.append(events.c.position < before_position)
-    from_tick, by_tick = wanted.from_tick or 0, False
-    if wanted.from_tick is not None or wanted.status is CommandStatus.PENDING:
-        open_tick = connection.scalars(sa.select(committed_tick)).one() + 1
-        if wanted.status is CommandStatus.PENDING:
-            from_tick = max(from_tick, open_tick)
-        end = open_tick if wanted.to_tick is None else min(wanted.to_tick, open_tick)
-        by_tick = end - from_tick <= _FEW_TICKS
+    from_tick, by_tick = _beginning(connection, wanted, committed_tick)
     segments = lineage.between(from_tick, wanted.to_tick)[::-1]
     found: list[LogRow] = []
     start, size = 0, 1
@@ -82,6 +76,19 @@ def history(
         found += _rows(connection, positions, committed_tick)
         start, size = start + size, size * _GROWTH
     return found
+
+
+def _beginning(
+    connection: Connection, wanted: HistoryFilter, committed_tick: sa.ScalarSelect[int]
+) -> tuple[int, bool]:
+    """Return the first tick that can be meant, and whether from there on the ticks are few."""
+    is_pending = wanted.status is CommandStatus.PENDING
+    if wanted.from_tick is None and not is_pending:
+        return 0, False
+    open_tick = connection.scalars(sa.select(committed_tick)).one() + 1
+    from_tick = max(wanted.from_tick or 0, open_tick if is_pending else 0)
+    end = open_tick if wanted.to_tick is None else min(wanted.to_tick, open_tick)
+    return from_tick, end - from_tick <= _FEW_TICKS
 
 
 def _newest(
