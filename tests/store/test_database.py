@@ -13,9 +13,11 @@ from archetype.clock import new_id
 from archetype.core.config import WorldConfig
 from archetype.errors import CorruptionError, InvalidInputError, UnavailableError
 from archetype.service.container import ServiceContainer
+from archetype.store import postgres
 from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database, parse_url
 from archetype.store.schema import log_head
+from survival.proxy import proxied
 
 CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -168,8 +170,9 @@ async def test_a_connection_that_was_asked_for_goes_back_if_nobody_wants_it_any_
     await database.close()
 
 
-async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
+async def test_connections_that_were_cut_are_made_anew(postgres_database_url, monkeypatch):
     """Appends are tried again by themselves: their ids make the second try harmless."""
+    monkeypatch.setattr(postgres, "REST_S", 0.0)
     async with ServiceContainer(postgres_database_url) as services:
         world = await services.world_service.create_world(WorldConfig(name="cut"))
 
@@ -185,6 +188,23 @@ async def test_connections_that_were_cut_are_made_anew(postgres_database_url):
             await other.close()
             assert (await services.world_service.find("cut")).head_version == len(ids) + 1
         assert ids == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("rest_s", "is_noticed"), [(0.0, True), (3600.0, False)])
+async def test_a_connection_that_rested_is_asked_whether_it_lives(
+    postgres_database_url, monkeypatch, rest_s, is_noticed
+):
+    """One that was used just now is not: a question before each use costs more than many an answer."""
+    monkeypatch.setattr(postgres, "REST_S", rest_s)
+    async with proxied(postgres_database_url) as (proxy, url):
+        database = Database(url)
+        one = sa.text("SELECT 1")
+        for _ in range(2):
+            assert await database.read(lambda connection: connection.scalar(one)) == 1
+        before = proxy.answer_count
+        assert await database.read(lambda connection: connection.scalar(one)) == 1
+        assert (proxy.answer_count - before > 3) is is_noticed
+        await database.close()
 
 
 async def test_a_snapshot_sees_one_state_whatever_is_written_meanwhile(database):

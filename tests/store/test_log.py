@@ -119,6 +119,46 @@ async def test_appends_are_answered_as_the_model_says(database, calls):
     assert (world.head_version, world.next_entity_id) == (model.version, model.next_entity_id)
 
 
+@given(calls=st.lists(st.lists(st.tuples(st.integers(0, 1), groups()), max_size=5), max_size=4))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_groups_that_share_a_call_are_answered_as_if_each_had_its_own(database, calls):
+    """Whatever worlds they are of, and whether or not there is anything to refuse in the call."""
+    worlds = [await make_world(database) for _ in range(2)]
+    models = [Model(), Model()]
+    for call in calls:
+        used: set[tuple[int, UUID]] = set()
+        mine: list[tuple[Model, list[NewCommand]]] = []
+        for index, (group, _) in call:
+            plain = [
+                each._replace(world_id=worlds[index], entity_id=None)
+                for each in group
+                if (index, each.event_id) not in used
+            ]
+            used |= {(index, each.event_id) for each in plain}
+            mine.append((models[index], plain))
+        answers = iter(
+            await database.write(
+                lambda connection, mine=mine: append(connection, [group for _, group in mine if group])
+            )
+        )
+        for model, group in mine:
+            for command, status in zip(group, model.append(group, None), strict=True):
+                answer = next(answers)
+                assert answer.status is status
+                if status.is_in_log:
+                    _, version, first = model.accepted[command.event_id]
+                    assert (answer.version, answer.first_entity_id) == (version, first)
+        assert list(answers) == []
+    for world_id, model in zip(worlds, models, strict=True):
+        world = await database.read(lambda connection, world_id=world_id: find(connection, world_id))
+        assert (world.head_version, world.next_entity_id) == (model.version, model.next_entity_id)
+        for tick in range(3):
+            rows = await database.read(
+                lambda connection, each=(world_id, tick): commands_of_tick(connection, *each)
+            )
+            checked(rows)
+
+
 async def test_a_refused_group_does_not_fail_its_neighbours(database):
     world_id, gone_id = await make_world(database), new_id()
     good = [NewCommand(new_id(), world_id, "spawn", "{}", entity_count=1) for _ in range(3)]

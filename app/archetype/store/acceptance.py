@@ -47,17 +47,14 @@ class Status(StrEnum):
     @property
     def is_in_log(self) -> bool:
         """Whether the command stands in the log, now or since an earlier try."""
-        return self in _IN_LOG
-
-
-_IN_LOG = frozenset({Status.ACCEPTED, Status.DUPLICATE})
+        return self is Status.ACCEPTED or self is Status.DUPLICATE
 
 
 class Answer(NamedTuple):
     """The answer to one command: where it stands in the log, or what stood against it.
 
-    `head_version` and `next_entity_id` are the world's before this call. `used` of `allowed` is what stood
-    against a command that goes beyond a quota.
+    Where it was not accepted, `head_version` and `next_entity_id` are the world's as it found them; `used` of
+    `allowed` is what stood against it in a quota.
     """
 
     status: Status
@@ -65,7 +62,7 @@ class Answer(NamedTuple):
     version: int | None
     tick: int | None
     first_entity_id: int | None
-    head_version: int | None
-    next_entity_id: int | None
+    head_version: int | None = None
+    next_entity_id: int | None = None
     used: int | None = None
     allowed: int | None = None

@@ -44,8 +44,19 @@ APPEND_SQL = (
     "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ORDER BY ordinal"
 )
 
+_USUAL: Mapping[str, Any] = {
+    "schema_version": 1,
+    "due_tick": 0,
+    "priority": 0,
+    "actor_id": None,
+    "batch": None,
+    "entity_id": None,
+    "cost": 0,
+}
+"""What a flush hardly ever differs in; an array of nothing else is not sent."""
+
 _COLUMNS = [
-    attrgetter(name)
+    (attrgetter(name), name in _USUAL, _USUAL.get(name))
     for name in (
         "world_id",
         "event_id",
@@ -58,6 +69,7 @@ _COLUMNS = [
         "batch",
         "entity_count",
         "entity_id",
+        "cost",
     )
 ]
 _STATUSES = {status.value: status for status in Status}
@@ -66,13 +78,11 @@ _STATUSES = {status.value: status for status in Status}
 def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Any]:
     """Lay groups of commands out as the arrays that `append_commands` takes."""
     items = list(chain.from_iterable(groups))
-    costs = [item.cost for item in items]
-    return [
-        [number for number, group in enumerate(groups) for _ in group],
-        *(list(map(column, items)) for column in _COLUMNS),
-        costs if any(costs) else None,
-        expected_version,
-    ]
+    parameters: list[Any] = [[number for number, group in enumerate(groups) for _ in group]]
+    for read, is_optional, usual in _COLUMNS:
+        values = list(map(read, items))
+        parameters.append(None if is_optional and values.count(usual) == len(values) else values)
+    return [*parameters, expected_version]
 
 
 def to_answers(rows: Iterable[Sequence[Any]]) -> list[Answer]:

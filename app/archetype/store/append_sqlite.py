@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +50,7 @@ class SqliteAppend:
 
     def __init__(self, connection: Connection) -> None:
         self._driver: Any = connection.connection.driver_connection
-        self._heads: dict[UUID, _Head | None] = {}
+        self._heads: dict[UUID, _Head] = {}
         self._found: dict[tuple[UUID, str], Sequence[Any]] = {}
         self._values: list[Any] = []
         self._row_count = 0
@@ -61,20 +62,25 @@ class SqliteAppend:
     def append(self, groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Answer]:
         """Accept groups in order and answer each command, in order; a group stands or falls as one."""
         ids = [[str(command.event_id) for command in group] for group in groups]
-        self._look_up(groups, ids)
-        answers: list[Answer] = []
-        for group, group_ids in zip(groups, ids, strict=True):
-            judged = [
-                self._judge(command, event_id, expected_version)
-                for command, event_id in zip(group, group_ids, strict=True)
-            ]
-            answers.extend(self._settle(judged))
+        is_clear = self._look_up(groups, ids)
+        answers = self._accept_plain(groups, ids) if is_clear and expected_version is None else None
+        if answers is None:
+            answers = []
+            for group, group_ids in zip(groups, ids, strict=True):
+                judged = [
+                    self._judge(command, event_id, expected_version)
+                    for command, event_id in zip(group, group_ids, strict=True)
+                ]
+                answers.extend(self._settle(judged))
         if self._row_count:
             self._write()
         return answers
 
-    def _look_up(self, groups: Sequence[Sequence[NewCommand]], ids: Sequence[Sequence[str]]) -> None:
-        """Read the heads of the worlds, and which of the ids stand in their logs already."""
+    def _look_up(self, groups: Sequence[Sequence[NewCommand]], ids: Sequence[Sequence[str]]) -> bool:
+        """Read the heads of the worlds, and which of the ids stand in their logs already.
+
+        Tell whether all of the worlds take commands, and none of the ids is known.
+        """
         ids_of: dict[UUID, list[str]] = {}
         for group, group_ids in zip(groups, ids, strict=True):
             for command, event_id in zip(group, group_ids, strict=True):
@@ -82,13 +88,34 @@ class SqliteAppend:
         for world_id, event_ids in ids_of.items():
             text = str(world_id)
             row = self._driver.execute(_SELECT_HEAD, (text,)).fetchone()
-            self._heads[world_id] = _Head(text, row[0], row[1], row[2], bool(row[3])) if row else None
+            if row:
+                self._heads[world_id] = _Head(text, row[0], row[1], row[2], bool(row[3]))
             for event_id, *stands in self._driver.execute(_SELECT_FOUND, (text, json.dumps(event_ids))):
                 self._found[world_id, event_id] = stands
+        are_live = len(self._heads) == len(ids_of) and not any(
+            head.is_archived for head in self._heads.values()
+        )
+        return are_live and not self._found
+
+    def _accept_plain(
+        self, groups: Sequence[Sequence[NewCommand]], ids: Sequence[Sequence[str]]
+    ) -> list[Answer] | None:
+        """Accept a call in which there is nothing to refuse, as in nearly all; of any other do nothing.
+
+        What fits into the quotas all together fits group by group.
+        """
+        commands = list(chain.from_iterable(groups))
+        if any(command.entity_id is not None for command in commands):
+            return None
+        shares = _shares((command, self._heads[command.world_id]) for command in commands)
+        if shares and self._meter.excess(shares) is not None:
+            return None
+        self._meter.charge(shares)
+        return list(map(self._accept, commands, chain.from_iterable(ids)))
 
     def _judge(self, command: NewCommand, event_id: str, expected_version: int | None) -> _Judged:
-        head = self._heads[command.world_id]
-        found = self._found.get((command.world_id, event_id)) if self._found else None
+        head = self._heads.get(command.world_id)
+        found = self._found.get((command.world_id, event_id))
         status = _ACCEPTED
         if head is None:
             status = Status.UNKNOWN_WORLD
@@ -102,7 +129,10 @@ class SqliteAppend:
         return _Judged(command, event_id, head, found, status)
 
     def _settle(self, group: Sequence[_Judged]) -> list[Answer]:
-        shares, excess = _shares(group), None
+        shares = _shares(
+            (each.command, each.head) for each in group if each.status is _ACCEPTED and each.head
+        )
+        excess = None
         if shares and (excess := self._meter.excess(shares)) is not None:
             for each in group:
                 if each.status is _ACCEPTED:
@@ -118,17 +148,16 @@ class SqliteAppend:
             return [answer._replace(used=excess.used, allowed=excess.allowed) for answer in answers]
         self._meter.charge(shares)
         return [
-            self._accept(each, each.head) if each.status is _ACCEPTED and each.head else _stands(each)
+            self._accept(each.command, each.id) if each.status is _ACCEPTED else _stands(each)
             for each in group
         ]
 
-    def _accept(self, judged: _Judged, head: _Head) -> Answer:
+    def _accept(self, command: NewCommand, event_id: str) -> Answer:
         """Number a command, lay its row out in the order of `_COLUMNS`, and answer it."""
-        command = judged.command
+        head = self._heads[command.world_id]
         first_id = command.entity_id
         if first_id is None and command.entity_count:
             first_id = head.next_entity_id
-        before = head.version, head.next_entity_id
         head.next_entity_id = _next_free(command, head.next_entity_id)
         head.version += 1
         head.is_touched = True
@@ -138,7 +167,7 @@ class SqliteAppend:
             self._position,
             head.world_id,
             head.version,
-            judged.id,
+            event_id,
             "command",
             command.type,
             command.schema_version,
@@ -155,7 +184,7 @@ class SqliteAppend:
         self._values += fields
         self._values.append(event_digest(*fields))
         self._row_count += 1
-        return Answer(_ACCEPTED, self._position, head.version, tick, first_id, *before)
+        return Answer(_ACCEPTED, self._position, head.version, tick, first_id)
 
     def _write(self) -> None:
         start = 0
@@ -167,7 +196,7 @@ class SqliteAppend:
                 start = stop
         self._driver.execute("UPDATE log_head SET position = ?", (self._position,))
         for head in self._heads.values():
-            if head is not None and head.is_touched:
+            if head.is_touched:
                 heads = head.version, head.next_entity_id, head.world_id
                 self._driver.execute(_UPDATE_HEAD, heads)
         self._meter.write()
@@ -176,14 +205,12 @@ class SqliteAppend:
         return self._driver.execute(statement, parameters).fetchall()
 
 
-def _shares(group: Sequence[_Judged]) -> list[Share]:
+def _shares(commands: Iterable[tuple[NewCommand, _Head]]) -> list[Share]:
     """Return what the commands of actors would take, each in the tick that it would get."""
     return [
         Share(command.actor_id, command.world_id, max(command.due_tick, head.open_tick), command.cost)
-        for each in group
-        if each.status is _ACCEPTED
-        if (command := each.command).cost and command.actor_id is not None
-        if (head := each.head) is not None
+        for command, head in commands
+        if command.cost and command.actor_id is not None
     ]
 
 

@@ -38,7 +38,7 @@ __all__ = [
     "worlds",
 ]
 
-REVISION = "0012"
+REVISION = "0013"
 """The migration that this release's code needs the database to be at."""
 
 UNFINISHED = "status IN ('waiting', 'running', 'stopped', 'cancelling')"
