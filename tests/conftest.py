@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import archetype  # noqa: F401  before any test imports Daft, which reports that otherwise
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from migrated import URL_VARIABLE, migrate, postgres_url, run_on

@@ -6,6 +6,7 @@ The names below are imported when they are first used, so that importing the pac
 from __future__ import annotations
 
 import importlib
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +205,9 @@ _HOMES = {
     "archetype.service.world_info": ("WorldInfo",),
     "archetype.store.ticks": ("TickCounts",),
 }
+# Daft reports its own import to its makers. Whatever of ours imports it comes behind this line.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 

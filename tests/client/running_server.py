@@ -35,7 +35,7 @@ class RunningServer:
                 [sys.executable, "-m", "archetype", *self._arguments],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"DAFT_ANALYTICS_ENABLED": "0", "PYTHONPATH": _path()},
+                env=os.environ | {"PYTHONPATH": _path()},
             )
         deadline = time.monotonic() + READY_WITHIN_S
         with ArchetypeClient(self.url, timeout_s=5) as client:

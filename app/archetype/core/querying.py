@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 
 __all__ = ["configure_daft", "warm_daft"]
 
@@ -12,10 +11,8 @@ MORSEL_ROWS = 1 << 40
 
 @functools.cache
 def configure_daft() -> None:
-    """Make Daft fit for replay: no telemetry, and each frame one morsel, so that float sums do not vary."""
-    os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    import daft  # noqa: PLC0415 (slow to import, and its environment must be set before)
+    """Make Daft fit for replay: each frame is one morsel, so that float sums do not vary."""
+    import daft  # noqa: PLC0415  slow to import
 
     daft.set_execution_config(
         default_morsel_size=MORSEL_ROWS, enable_dynamic_batching=False, maintain_order=True
