@@ -86,16 +86,16 @@ def admit(request: CommandRequest, *, world_id: UUID, actor_id: UUID | None) -> 
         msg = f"the payload has {len(text)} characters of {PAYLOAD_CHARACTERS_MAX}; send bulk data as Arrow"
         raise LimitExceededError(msg, limit=PAYLOAD_CHARACTERS_MAX, actual=len(text))
     return NewCommand(
-        event_id=request.id or new_id(),
-        world_id=world_id,
-        type=kind.value,
-        payload=text,
-        due_tick=request.tick,
-        priority=request.priority,
-        actor_id=actor_id,
-        batch=normal.batch,
-        entity_count=normal.entity_count,
-        entity_id=normal.entity_id,
+        request.id or new_id(),
+        world_id,
+        kind.value,
+        text,
+        request.tick,
+        request.priority,
+        actor_id,
+        normal.batch,
+        normal.entity_count,
+        normal.entity_id,
         cost=0 if actor_id is None else cost_of(kind, normal.row_count),
     )
 

@@ -187,16 +187,16 @@ class CommandService:
 
 def _receipt(command: NewCommand, answer: Answer) -> Receipt:
     return Receipt(
-        command_id=command.event_id,
-        world_id=command.world_id,
-        type=command.type,
-        position=answer.position or 0,
-        version=answer.version or 0,
-        tick=answer.tick or 0,
-        priority=command.priority,
-        first_entity_id=answer.first_entity_id,
-        entity_count=command.entity_count if command.entity_id is None else 1,
-        is_duplicate=answer.status is Status.DUPLICATE,
+        command.event_id,
+        command.world_id,
+        command.type,
+        answer.position or 0,
+        answer.version or 0,
+        answer.tick or 0,
+        command.priority,
+        answer.first_entity_id,
+        command.entity_count if command.entity_id is None else 1,
+        answer.status is Status.DUPLICATE,
     )
 
 

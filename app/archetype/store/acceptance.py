@@ -47,7 +47,10 @@ class Status(StrEnum):
     @property
     def is_in_log(self) -> bool:
         """Whether the command stands in the log, now or since an earlier try."""
-        return self is Status.ACCEPTED or self is Status.DUPLICATE
+        return self in _IN_LOG
+
+
+_IN_LOG = frozenset({Status.ACCEPTED, Status.DUPLICATE})
 
 
 class Answer(NamedTuple):
