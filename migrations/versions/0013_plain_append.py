@@ -22,6 +22,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         replace([each for each in statements("0012") if "FUNCTION append_commands" in each])
+        op.execute("DROP FUNCTION spread")
 
 
 def replace(appends: list[str]) -> None:

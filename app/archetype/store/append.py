@@ -44,19 +44,11 @@ APPEND_SQL = (
     "FROM append_commands($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ORDER BY ordinal"
 )
 
-_USUAL: Mapping[str, Any] = {
-    "schema_version": 1,
-    "due_tick": 0,
-    "priority": 0,
-    "actor_id": None,
-    "batch": None,
-    "entity_id": None,
-    "cost": 0,
-}
-"""What a flush hardly ever differs in; an array of nothing else is not sent."""
+_OWN = ("event_id", "payload")
+"""What each command has for itself."""
 
 _COLUMNS = [
-    (attrgetter(name), name in _USUAL, _USUAL.get(name))
+    (attrgetter(name), name not in _OWN)
     for name in (
         "world_id",
         "event_id",
@@ -69,20 +61,30 @@ _COLUMNS = [
         "batch",
         "entity_count",
         "entity_id",
-        "cost",
     )
 ]
 _STATUSES = {status.value: status for status in Status}
 
 
 def append_parameters(groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Any]:
-    """Lay groups of commands out as the arrays that `append_commands` takes."""
+    """Lay groups of commands out as the arrays that `append_commands` takes.
+
+    The driver looks at each value of an array. What all commands of a flush have in common, and that is
+    nearly all that they may, is sent once.
+    """
     items = list(chain.from_iterable(groups))
-    parameters: list[Any] = [[number for number, group in enumerate(groups) for _ in group]]
-    for read, is_optional, usual in _COLUMNS:
+    is_each_alone = all(len(group) == 1 for group in groups)
+    numbers = None if is_each_alone else [number for number, group in enumerate(groups) for _ in group]
+    parameters: list[Any] = [numbers and _once(numbers)]
+    for read, may_be_common in _COLUMNS:
         values = list(map(read, items))
-        parameters.append(None if is_optional and values.count(usual) == len(values) else values)
-    return [*parameters, expected_version]
+        parameters.append(_once(values) if may_be_common else values)
+    costs = [item.cost for item in items]
+    return [*parameters, _once(costs) if any(costs) else None, expected_version]
+
+
+def _once(values: list[Any]) -> list[Any]:
+    return values[:1] if values[:1] * len(values) == values else values
 
 
 def to_answers(rows: Iterable[Sequence[Any]]) -> list[Answer]:

@@ -1,10 +1,14 @@
+-- The array itself, or if it has one value, an array of so many of it.
+CREATE FUNCTION spread(items anyarray, item_count integer) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN item_count > 1 AND cardinality(items) = 1 THEN array_fill(items[1], ARRAY[item_count]) ELSE items END
+$$;
+
 -- Accept commands, in the order of the arrays. Items of one group stand or fall together. With
 -- expected_version the call must hold one group only; so it must where entity_ids are given.
 -- The answer has one row per item: accepted, duplicate, conflict, version_conflict, entity_id_taken,
 -- archived, unknown_world, tick_quota or token_budget (with what was used up of what was allowed), or aborted (a
 -- neighbour of its group was refused). An item that is not accepted has its world's version and free entity id beside it.
--- An array in which every item is as usual is NULL: schema version 1, due tick 0, priority 0, no actor, no batch, no
--- entity id, no cost.
+-- An array of one value holds for all items. Without groups each item stands alone; without costs nobody pays.
 -- Nearly every call is plain: nothing in it is known or refused, or asks for an id. Then numbers only count up. For any
 -- other, everything is decided on narrow columns: what else a row holds is compared where its id is found, and copied once.
 CREATE FUNCTION append_commands(
@@ -32,6 +36,8 @@ DECLARE
     refused record;
     start bigint;
     item_count CONSTANT integer := cardinality(event_ids);
+    is_bare CONSTANT boolean := batches[1] IS NULL AND cardinality(batches) = 1
+        AND entity_ids[1] IS NULL AND cardinality(entity_ids) = 1;
     fresh_count bigint;
     codes integer[];
     positions bigint[];
@@ -41,16 +47,24 @@ DECLARE
     heads bigint[];
     free_ids bigint[];
 BEGIN
-    schema_versions := coalesce(schema_versions, array_fill(1, ARRAY[item_count]));
-    due_ticks := coalesce(due_ticks, array_fill(0::bigint, ARRAY[item_count]));
-    priorities := coalesce(priorities, array_fill(0, ARRAY[item_count]));
+    groups := coalesce(spread(groups, item_count), ARRAY(SELECT generate_series(0, item_count - 1)));
+    world_ids := spread(world_ids, item_count);
+    types := spread(types, item_count);
+    schema_versions := spread(schema_versions, item_count);
+    due_ticks := spread(due_ticks, item_count);
+    priorities := spread(priorities, item_count);
+    actor_ids := spread(actor_ids, item_count);
+    batches := spread(batches, item_count);
+    entity_counts := spread(entity_counts, item_count);
+    entity_ids := spread(entity_ids, item_count);
+    costs := spread(costs, item_count);
     PERFORM lock_log();
     moment := clock_timestamp();
     moment_text := iso_utc(moment);
     today := left(moment_text, 10);
     refused := quota_refusals(today, groups, world_ids, event_ids, due_ticks, actor_ids, costs);
     SELECT l.position INTO start FROM log_head l WHERE l.id = 1;
-    IF refused.codes IS NULL AND batches IS NULL AND entity_ids IS NULL AND NOT EXISTS (
+    IF refused.codes IS NULL AND is_bare AND NOT EXISTS (
         SELECT FROM unnest(world_ids, event_ids) AS i(world_id, event_id)
         JOIN events e ON e.world_id = i.world_id AND e.event_id = i.event_id
     ) AND NOT EXISTS (
