@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -56,7 +57,7 @@ class SqliteAppend:
         self._row_count = 0
         self._moment = utc_now()
         self._recorded_at = iso_utc(self._moment)
-        self._meter = Meter(self._execute, str, self._moment)
+        self._meter = Meter(partial(_execute, self._driver), str, self._moment)
         (self._position,) = self._driver.execute("SELECT position FROM log_head").fetchone()
 
     def append(self, groups: Sequence[Sequence[NewCommand]], expected_version: int | None) -> list[Answer]:
@@ -201,8 +202,10 @@ class SqliteAppend:
                 self._driver.execute(_UPDATE_HEAD, heads)
         self._meter.write()
 
-    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        return self._driver.execute(statement, parameters).fetchall()
+
+def _execute(driver: Any, statement: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """Run a statement; a method in its place would make a cycle, which keeps the rows of a flush for long."""
+    return driver.execute(statement, parameters).fetchall()
 
 
 def _shares(commands: Iterable[tuple[NewCommand, _Head]]) -> list[Share]:
