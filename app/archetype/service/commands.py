@@ -18,7 +18,7 @@ from archetype.service.answers import refusal
 from archetype.service.pending import BoundedAppender
 from archetype.service.worlds import WorldService
 from archetype.store import log
-from archetype.store.acceptance import Answer, NewCommand, Status
+from archetype.store.acceptance import IN_LOG, Answer, NewCommand, Status
 from archetype.store.database import Database
 from archetype.store.history import EVERY_COMMAND, HistoryFilter, history
 
@@ -115,7 +115,7 @@ class CommandService:
         expected_version: int | None,
     ) -> list[Receipt]:
         answers = await self._appender.append(commands, expected_version=expected_version)
-        if not all(answer.status.is_in_log for answer in answers):
+        if not {answer.status for answer in answers} <= IN_LOG:
             raise self._refusal(commands, answers, expected_version)
         receipts = [_receipt(command, answer) for command, answer in zip(commands, answers, strict=True)]
         if commands and self._worlds.live_worlds.has_hooks(commands[0].world_id):

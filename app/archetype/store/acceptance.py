@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-__all__ = ["Answer", "NewCommand", "Status"]
+__all__ = ["IN_LOG", "Answer", "NewCommand", "Status"]
 
 
 class NewCommand(NamedTuple):
@@ -47,10 +47,10 @@ class Status(StrEnum):
     @property
     def is_in_log(self) -> bool:
         """Whether the command stands in the log, now or since an earlier try."""
-        return self in _IN_LOG
+        return self in IN_LOG
 
 
-_IN_LOG = frozenset({Status.ACCEPTED, Status.DUPLICATE})
+IN_LOG = frozenset({Status.ACCEPTED, Status.DUPLICATE})
 
 
 class Answer(NamedTuple):

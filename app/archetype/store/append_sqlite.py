@@ -64,7 +64,7 @@ class SqliteAppend:
         """Accept groups in order and answer each command, in order; a group stands or falls as one."""
         ids = [[str(command.event_id) for command in group] for group in groups]
         is_clear = self._look_up(groups, ids)
-        answers = self._accept_plain(groups, ids) if is_clear and expected_version is None else None
+        answers = self._accept_clear(groups, ids) if is_clear and expected_version is None else None
         if answers is None:
             answers = []
             for group, group_ids in zip(groups, ids, strict=True):
@@ -98,7 +98,7 @@ class SqliteAppend:
         )
         return are_live and not self._found
 
-    def _accept_plain(
+    def _accept_clear(
         self, groups: Sequence[Sequence[NewCommand]], ids: Sequence[Sequence[str]]
     ) -> list[Answer] | None:
         """Accept a call in which there is nothing to refuse, as in nearly all; of any other do nothing.
