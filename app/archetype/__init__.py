@@ -73,6 +73,9 @@ if TYPE_CHECKING:
     from archetype.service.world_info import WorldInfo
     from archetype.store.ticks import TickCounts
 
+# Daft reports its own import to its makers. Whatever of ours imports it comes behind this line.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
 __all__ = [
     "AccessViolationError",
     "ActorCtx",
@@ -205,9 +208,6 @@ _HOMES = {
     "archetype.service.world_info": ("WorldInfo",),
     "archetype.store.ticks": ("TickCounts",),
 }
-# Daft reports its own import to its makers. Whatever of ours imports it comes behind this line.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 

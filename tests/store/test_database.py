@@ -190,9 +190,9 @@ async def test_connections_that_were_cut_are_made_anew(postgres_database_url, mo
         assert ids == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("rest_s", "is_noticed"), [(0.0, True), (3600.0, False)])
+@pytest.mark.parametrize(("rest_s", "is_asked"), [(0.0, True), (3600.0, False)])
 async def test_a_connection_that_rested_is_asked_whether_it_lives(
-    postgres_database_url, monkeypatch, rest_s, is_noticed
+    postgres_database_url, monkeypatch, rest_s, is_asked
 ):
     """One that was used just now is not: a question before each use costs more than many an answer."""
     monkeypatch.setattr(postgres, "REST_S", rest_s)
@@ -203,7 +203,7 @@ async def test_a_connection_that_rested_is_asked_whether_it_lives(
             assert await database.read(lambda connection: connection.scalar(one)) == 1
         before = proxy.answer_count
         assert await database.read(lambda connection: connection.scalar(one)) == 1
-        assert (proxy.answer_count - before > 3) is is_noticed
+        assert (proxy.answer_count - before > 3) is is_asked
         await database.close()
 
 
