@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -209,12 +210,17 @@ def _execute(driver: Any, statement: str, parameters: Mapping[str, Any]) -> Sequ
 
 
 def _shares(commands: Iterable[tuple[NewCommand, _Head]]) -> list[Share]:
-    """Return what the commands of actors would take, each in the tick that it would get."""
-    return [
-        Share(command.actor_id, command.world_id, max(command.due_tick, head.open_tick), command.cost)
+    """Return what commands of actors would take, each in the tick that it would get; alike neighbours share."""
+    paying = (
+        (command.actor_id, command.world_id, max(command.due_tick, head.open_tick), command.cost)
         for command, head in commands
         if command.cost and command.actor_id is not None
-    ]
+    )
+    shares: list[Share] = []
+    for (actor_id, world_id, tick), alike in groupby(paying, itemgetter(0, 1, 2)):
+        costs = [cost for *_, cost in alike]
+        shares.append(Share(actor_id, world_id, tick, sum(costs), len(costs)))
+    return shares
 
 
 def _refuse_taken_ids(group: Sequence[_Judged]) -> None:

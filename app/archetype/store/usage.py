@@ -35,12 +35,13 @@ _TICK_RETRY_S = 1.0
 
 
 class Share(NamedTuple):
-    """What one command takes: a place in its tick, and tokens. Without a tick only tokens count."""
+    """What commands of one actor take: places in a tick, and tokens. Without a tick only tokens count."""
 
     actor_id: UUID
     world_id: UUID
     tick: int | None
     tokens: int
+    commands: int = 1
 
 
 class Excess(NamedTuple):
@@ -108,7 +109,7 @@ class Meter:
         for share in group:
             if share.tick is not None:
                 place = (share.actor_id, share.world_id, share.tick)
-                ticks[place] = ticks.get(place, 0) + 1
+                ticks[place] = ticks.get(place, 0) + share.commands
             tokens[share.actor_id] = tokens.get(share.actor_id, 0) + share.tokens
         for place, count in ticks.items():
             allowed = self._quota(place[0]).commands_per_tick
@@ -129,9 +130,9 @@ class Meter:
         for share in group:
             if share.tick is not None:
                 place = (share.actor_id, share.world_id, share.tick)
-                self._ticks[place] = self._ticks.get(place, 0) + 1
+                self._ticks[place] = self._ticks.get(place, 0) + share.commands
             commands, tokens = self._days.get(share.actor_id, (0, 0))
-            self._days[share.actor_id] = (commands + 1, tokens + share.tokens)
+            self._days[share.actor_id] = (commands + share.commands, tokens + share.tokens)
 
     def write(self) -> None:
         """Write what was counted, and forget ticks that are committed: they take no more commands."""
