@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
@@ -176,7 +176,7 @@ class SqliteAppend:
             command.due_tick,
             tick,
             command.priority,
-            command.actor_id and str(command.actor_id),
+            command.actor_id and _spelled(command.actor_id),
             None,
             first_id,
             self._recorded_at,
@@ -210,7 +210,7 @@ def _execute(driver: Any, statement: str, parameters: Mapping[str, Any]) -> Sequ
 
 
 def _shares(commands: Iterable[tuple[NewCommand, _Head]]) -> list[Share]:
-    """Return what commands of actors would take, each in the tick that it would get; alike neighbours share."""
+    """Return what the commands of actors would take, in the ticks that they would get."""
     paying = (
         (command.actor_id, command.world_id, max(command.due_tick, head.open_tick), command.cost)
         for command, head in commands
@@ -251,6 +251,9 @@ def _next_free(command: NewCommand, free: int) -> int:
     """Return the next free entity id after a command: a given id lifts it, a count takes that many."""
     return command.entity_id + 1 if command.entity_id is not None else free + command.entity_count
 
+
+_spelled = lru_cache(maxsize=256)(str)
+"""The few actors of a moment ask for many commands each."""
 
 _ACCEPTED = Status.ACCEPTED
 _OVER = {"commands_per_tick": Status.TICK_QUOTA, "tokens_per_day": Status.TOKEN_BUDGET}
