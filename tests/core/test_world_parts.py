@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from archetype.core.config import RunConfig
 from archetype.core.hooks import Hooks, OnDespawn, PreTick
 from archetype.core.resources import Resources
+from archetype.errors import InvalidInputError
 
 WORLD = uuid.UUID(int=1)
 
@@ -68,8 +69,12 @@ async def test_a_handle_removes_its_own_registration_only():
     hooks.remove(handle)
     assert not hooks.has(PreTick)
     assert other.has(PreTick)
-    with pytest.raises(ValueError, match="blocking"):
+    with pytest.raises(InvalidInputError, match="blocking"):
         hooks.add(PreTick, seen.append, mode="sometimes")
+    with pytest.raises(InvalidInputError, match=r"no type of event; pass one of .*: PreTick, PostTick"):
+        hooks.add("post_tick", seen.append)
+    with pytest.raises(InvalidInputError, match="a function that takes the event, not 5"):
+        hooks.add(PreTick, 5)
 
 
 async def test_a_spawned_hook_does_not_hold_up_the_tick():

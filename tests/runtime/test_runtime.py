@@ -1,10 +1,13 @@
 """The face for scripts, as the seeds and the README show it."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import uuid
+import weakref
 from pathlib import Path
 
 import pandas as pd
@@ -211,13 +214,15 @@ async def test_inputs_of_a_step_reach_processors_and_the_log(runtime):
     world = runtime.world("inputs", processors=[Drift(by=1.0)])
     await world.spawn(Position())
     await world.step(wind=0.5)
-    await world.run(config=RunConfig.benchmark(steps=2, trial=3), wind=0.25)
+    await world.run(RunConfig.benchmark(steps=2, trial=3), wind=0.25)
     assert await rows(await world.query(Position), "position__x") == [(4.0,)]
     payloads = [command.payload for command in await world.command_history() if command.type.value == "run"]
     described = {"suite": "benchmark", "trial": 3}
     assert payloads == [{"debug": False, "inputs": {"wind": 0.25}, "metadata": described, "num_steps": 2}]
     with pytest.raises(InvalidInputError, match="no JSON form"):
         await world.step(wind=object())
+    with pytest.raises(InvalidInputError, match="two configs"):
+        await world.run(RunConfig(), config=RunConfig())
 
 
 async def test_processors_of_a_script_are_adopted_once_and_replaced_when_they_change(database_url):
@@ -312,6 +317,72 @@ async def test_commands_are_their_actors(runtime):
     await world.as_actor(actor).spawn(Position())
     actors = [command.actor_id for command in await world.command_history() if command.type.value == "spawn"]
     assert actors == [None, actor.id]
+
+
+async def test_the_handles_of_a_world_see_the_same_tick_and_run(runtime):
+    world = runtime.world("shared")
+    await world.info()
+    assert (world.tick, world.run_id) == (0, None)
+    result = await world.run(3)
+    view = world.as_actor(ActorCtx(roles={"operator"}))
+    assert (view.tick, view.run_id) == (3, result.run_id)
+    await view.step()
+    assert world.tick == 4
+    assert (await world.fork("later")).tick == 4
+
+
+async def test_a_retry_with_the_same_id_is_accepted_once(runtime):
+    world = runtime.world("retries")
+    ids = [uuid.uuid4() for _ in range(3)]
+    table = pa.table({"position__x": [1.0, 2.0]})
+    for _ in range(2):
+        assert await world.spawn(Position(), command_id=ids[0]) == 1
+        assert await world.spawn_many(table, command_id=ids[1]) == [2, 3]
+        assert await world.send("hello", command_id=ids[2]) == ids[2]
+    assert (await world.info()).version == 4
+    with pytest.raises(StateConflictError, match="other content"):
+        await world.spawn(Velocity(), command_id=ids[0])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tik'"):
+        await world.spawn(Position(), tik=3)
+
+
+class Holder(AsyncProcessor):
+    """Was given something that no log can hold."""
+
+    components = (Position,)
+    gift = None
+
+    async def process(self, df, **kwargs):
+        return df.with_column("position__x", col("position__x") + self.gift)
+
+
+async def test_a_fork_runs_the_instances_of_its_parent(runtime):
+    holder = Holder()
+    holder.gift = 5.0
+    world = runtime.world("holding", processors=[holder])
+    await world.spawn(Position())
+    await world.step()
+    fork = await world.fork("holds-too")
+    assert await (await fork.fork("and-this")).step() == 0
+    await fork.step()
+    assert await rows(await fork.query(Position), "position__x") == [(10.0,)]
+
+
+async def test_worlds_let_go_of_leave_nothing_in_memory(runtime):
+    services = await runtime.services()
+    world = runtime.world("passing", processors=[Drift()])
+    held = weakref.ref(world._processors[0])
+    await world.step()
+    live = services.world_service.live_worlds.of(world.world_id)
+    view = world.as_actor(ActorCtx(roles={"operator"}))
+    await view.shutdown()
+    assert live.is_in_use
+    await world.shutdown()
+    assert not live.is_in_use
+    await world.destroy()
+    del world, view
+    gc.collect()
+    assert held() is None
 
 
 async def test_a_handle_does_nothing_before_its_first_use(runtime):

@@ -1,4 +1,8 @@
-"""Lifecycle hooks: functions that a world calls when something has happened to it."""
+"""Lifecycle hooks: functions that a world calls when something has happened to it in this process.
+
+The events of entities tell what was accepted, at once; whether it can be applied, the command's tick tells.
+What processors do, and what other processes accept, raises none: `world.events()` and `PostTick` see it all.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
+
+from archetype.errors import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +41,7 @@ class PostTick:
 
 @dataclass(frozen=True)
 class OnSpawn:
-    """An entity was accepted; of a bulk spawn the components are not repeated here."""
+    """A spawn was accepted here; of a bulk spawn the components are not repeated."""
 
     world_id: UUID
     entity_id: int
@@ -44,7 +50,7 @@ class OnSpawn:
 
 @dataclass(frozen=True)
 class OnDespawn:
-    """An entity's end was accepted."""
+    """An entity's end was accepted here."""
 
     world_id: UUID
     entity_id: int
@@ -52,7 +58,7 @@ class OnDespawn:
 
 @dataclass(frozen=True)
 class OnComponentAdded:
-    """Components were added to an entity; `components` are those the caller gave."""
+    """Adding components to an entity was accepted here; `components` are those the caller gave."""
 
     world_id: UUID
     entity_id: int
@@ -61,7 +67,7 @@ class OnComponentAdded:
 
 @dataclass(frozen=True)
 class OnComponentRemoved:
-    """Components were taken from an entity."""
+    """Taking components from an entity was accepted here."""
 
     world_id: UUID
     entity_id: int
@@ -73,6 +79,9 @@ class OnDestroy:
     """A world was removed."""
 
     world_id: UUID
+
+
+_EVENTS = (PreTick, PostTick, OnSpawn, OnDespawn, OnComponentAdded, OnComponentRemoved, OnDestroy)
 
 
 class HookHandle:
@@ -101,11 +110,17 @@ class Hooks:
     def add(self, event_type: type[Any], fn: Handler, mode: Mode = "blocking") -> HookHandle:
         """Call `fn` with every event of this type.
 
-        `blocking` awaits it before going on; `spawn` runs it as a task of its own. Raises ValueError on
-        another mode.
+        `blocking` awaits it before going on; `spawn` runs it as a task of its own. Raises
+        `InvalidInputError` on another mode, and on what is no type of event or no function.
         """
+        if event_type not in _EVENTS:
+            known = ", ".join(each.__name__ for each in _EVENTS)
+            msg = f"{event_type!r} is no type of event; pass one of archetype.core.hooks: {known}"
+            raise InvalidInputError(msg)
+        if not callable(fn):
+            raise InvalidInputError(f"a hook is a function that takes the event, not {fn!r}")
         if mode not in {"blocking", "spawn"}:
-            raise ValueError(f"A hook's mode is 'blocking' or 'spawn', not {mode!r}.")
+            raise InvalidInputError(f"a hook's mode is 'blocking' or 'spawn', not {mode!r}")
         handle = HookHandle()
         self._registrations[handle] = _Registration(event_type, fn, mode)
         return handle

@@ -87,7 +87,7 @@ class Episodes(WorldHandle):
             episode=_rules(terminal, condition, returns),
         )
         result = await services.episode_service.run(self.world_id, request)
-        self._tick = result.to_tick
+        self._saw(result.run_id, result.to_tick)
         return result
 
     async def run_rollout(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID
 
 from archetype.core.config import WorldConfig
-from archetype.core.hooks import HookHandle
+from archetype.core.hooks import HookHandle, Hooks
 from archetype.core.processor import Processor
 from archetype.core.resources import Resources
 from archetype.core.scheduling.scheduler import SimpleScheduler, settings_of
@@ -32,7 +32,22 @@ from archetype.store.worlds import WorldRow
 if TYPE_CHECKING:
     from archetype.runtime.runtime import ArchetypeRuntime
 
-__all__ = ["WorldHandle", "resolved"]
+__all__ = ["CommandOptions", "WorldHandle", "resolved"]
+
+
+class CommandOptions(TypedDict, total=False):
+    """What every verb that submits a command takes by name.
+
+    The command is applied in the next tick, or in `tick` if that is later, lower `priority` first. With an
+    `expected_version` it is accepted only at that version of the world; `info()` says it. A `command_id`,
+    such as `uuid.uuid4()`, makes a retry safe: made again with the same id, a call is accepted once and
+    answered as the first time.
+    """
+
+    tick: int
+    priority: int
+    expected_version: int | None
+    command_id: UUID | None
 
 
 class WorldHandle:
@@ -59,6 +74,7 @@ class WorldHandle:
         scheduler: SimpleScheduler | None = None,
         actor: ActorCtx | None = None,
         live: LiveWorld | None = None,
+        is_adopter: bool = False,
     ) -> None:
         self._runtime = runtime
         self._name = name
@@ -70,8 +86,8 @@ class WorldHandle:
         self._actor = actor
         self._activating = asyncio.Lock()
         self._live = live
-        self._tick = 0
-        self._waiting_hooks: dict[HookHandle, tuple[type[Any], Any, Literal["blocking", "spawn"]]] = {}
+        self._is_adopter = is_adopter
+        self._waiting_hooks = Hooks()
         self._hook_handles: dict[HookHandle, HookHandle] = {}
 
     @property
@@ -86,9 +102,13 @@ class WorldHandle:
 
     @property
     def tick(self) -> int:
-        """The next tick to run, as this handle last saw it; `info()` asks the database."""
-        self._activated()
-        return self._tick
+        """The next tick to run, as the handles of this runtime last saw it; `info()` asks the database."""
+        return self._activated().next_tick
+
+    @property
+    def run_id(self) -> UUID | None:
+        """The last step, run or episode that a handle of this runtime waited for; None before the first."""
+        return self._activated().run_id
 
     @property
     def resources(self) -> Resources:
@@ -108,6 +128,10 @@ class WorldHandle:
             raise RuntimeError(msg)
         return self._live
 
+    def _saw(self, run_id: UUID, next_tick: int) -> None:
+        live = self._activated()
+        live.run_id, live.next_tick = run_id, next_tick
+
     async def _row(self, services: ServiceContainer) -> WorldRow:
         return await services.world_service.find(self.world_id)
 
@@ -119,15 +143,15 @@ class WorldHandle:
         self,
         kind: CommandType,
         payload: dict[str, Any],
+        batch: bytes | None = None,
         *,
-        tick: int,
-        priority: int,
-        expected_version: int | None,
+        tick: int = 0,
+        priority: int = 0,
+        expected_version: int | None = None,
+        command_id: UUID | None = None,
     ) -> Receipt:
-        return await self._send(CommandRequest(kind, payload, tick, priority), expected_version)
-
-    async def _send(self, request: CommandRequest, expected_version: int | None) -> Receipt:
-        services = await self._activate(parse_type_name(request.type))
+        services = await self._activate(kind)
+        request = CommandRequest(kind, payload, tick, priority, command_id, batch)
         return await services.command_service.submit(
             self.world_id, request, actor_id=self._actor_id, expected_version=expected_version
         )
@@ -175,18 +199,18 @@ class WorldHandle:
         if self._seed is not None and row.seed != self._seed:
             msg = f"world {self._name!r} has the seed {row.seed}, not {self._seed}; leave it out or rename"
             raise StateConflictError(msg, seed=row.seed)
-        live = worlds.live_worlds.adopt(row.world_id)
+        live = worlds.live_worlds.of(row.world_id)
         live.known_resources = await self._in_line(services, row, live)
         for resource in self._initial_resources:
             live.resources.insert(resource)
-        for handle, hook in self._waiting_hooks.items():
+        for handle, hook in self._waiting_hooks.registrations().items():
             self._hook_handles[handle] = live.hooks.add(*hook)
-        self._waiting_hooks.clear()
+        self._waiting_hooks = Hooks()
         await self._adopt_scheduler(services, row)
         if self._processors:
             await self._adopt(services, row)
-        self._live = live
-        self._tick = row.tick
+        live.next_tick = row.tick
+        self._live, self._is_adopter = worlds.live_worlds.adopt(row.world_id), True
 
     async def _in_line(
         self, services: ServiceContainer, row: WorldRow, live: LiveWorld

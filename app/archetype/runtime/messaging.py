@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
-from archetype.runtime.handle import WorldHandle
+from archetype.runtime.handle import CommandOptions, WorldHandle
 from archetype.service.messages import SentMessage, message_filter
 
 __all__ = ["Messaging"]
@@ -24,9 +24,7 @@ class Messaging(WorldHandle):
         to: int | None = None,
         sender: int | None = None,
         channel: str | None = None,
-        tick: int = 0,
-        priority: int = 0,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> UUID:
         """Send a JSON value to an entity, or to everybody; return the command's id.
 
@@ -34,10 +32,7 @@ class Messaging(WorldHandle):
         active once that tick's commands are applied.
         """
         payload = {"content": content, "receiver_id": to, "sender_id": sender, "channel": channel}
-        receipt = await self._submit(
-            CommandType.MESSAGE, payload, tick=tick, priority=priority, expected_version=expected_version
-        )
-        return receipt.command_id
+        return (await self._submit(CommandType.MESSAGE, payload, **options)).command_id
 
     async def messages(
         self,

@@ -105,7 +105,7 @@ class Reading(WorldHandle):
         """Describe the world as the database has it now."""
         services = await self._activate(Access.READ_WORLD)
         info = await services.world_service.info(await self._row(services))
-        self._tick = info.tick
+        self._activated().next_tick = info.tick
         return info
 
     async def command_history(

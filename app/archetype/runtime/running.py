@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from archetype.core.config import RunConfig
+from archetype.errors import InvalidInputError
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.runtime.actor import ActorCtx, principal_of
@@ -55,9 +56,9 @@ class Running(WorldHandle):
 
     async def step(
         self,
+        config: RunConfig | None = None,
         *,
         debug: bool = False,
-        config: RunConfig | None = None,
         expected_version: int | None = None,
         **inputs: Any,
     ) -> int:
@@ -70,19 +71,22 @@ class Running(WorldHandle):
 
     async def run(
         self,
-        steps: int = 1,
+        steps: int | RunConfig = 1,
         *,
         debug: bool = False,
         config: RunConfig | None = None,
         expected_version: int | None = None,
         **inputs: Any,
     ) -> RunResult:
-        """Run ticks, each durable before the next begins; a `config` brings its own number of steps."""
+        """Run ticks, each durable before the next begins; a `config` brings its own number of steps.
+
+        The config may stand in the place of the steps.
+        """
         return await self._run(self._request(CommandType.RUN, steps, debug, config, expected_version, inputs))
 
     async def start_run(
         self,
-        steps: int = 1,
+        steps: int | RunConfig = 1,
         *,
         debug: bool = False,
         config: RunConfig | None = None,
@@ -106,18 +110,24 @@ class Running(WorldHandle):
         expected_version = await self._record_resources(services, request.expected_version)
         request = replace(request, expected_version=expected_version)
         result = await services.simulation_service.run(self.world_id, request)
-        self._tick = result.final_tick
+        self._saw(result.run_id, result.final_tick)
         return result
 
     def _request(
         self,
         kind: CommandType,
-        steps: int,
+        steps: int | RunConfig,
         is_debug: bool,  # noqa: FBT001  private
         config: RunConfig | None,
         expected_version: int | None,
         inputs: dict[str, Any],
     ) -> RunRequest:
+        if isinstance(steps, RunConfig):
+            if config is not None:
+                raise InvalidInputError(
+                    "two configs are given; pass one, as the first argument or as `config`"
+                )
+            steps, config = steps.num_steps, steps
         if config is None:
             config = RunConfig(num_steps=steps)
             metadata: dict[str, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 from uuid import UUID
 
 from archetype.clock import new_id
@@ -16,6 +16,7 @@ from archetype.log.payload_fields import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.entities import EntityVerbs
 from archetype.runtime.episodes import Episodes
+from archetype.runtime.handle import CommandOptions
 from archetype.runtime.messaging import Messaging
 from archetype.runtime.pasts import Pasts
 from archetype.runtime.reading import Reading
@@ -35,9 +36,10 @@ __all__ = ["RuntimeWorld"]
 class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Upkeep):
     """A world by its name; `runtime.world(…)` makes one, and the first call on it opens or creates the world.
 
-    Entity verbs are commands: durable when they return, applied in the next tick (or in `tick`, if that is
-    later), lower `priority` first. What is read is committed, after the last tick or any other. A change with
-    an `expected_version` raises `VersionConflictError` when the world is at another.
+    Entity and processor verbs are commands, durable when they return; all take `tick`, `priority`,
+    `expected_version` and `command_id` by name, see `CommandOptions`. What is read is committed, after the
+    last tick or any other. A change with an `expected_version` raises `VersionConflictError` when the world
+    is at another.
     """
 
     def as_actor(self, actor: ActorCtx) -> RuntimeWorld:
@@ -60,10 +62,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
     async def add_processor(
         self,
         processor: Processor,
-        *,
-        tick: int = 0,
-        priority: int = 0,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> UUID:
         """Let a processor run from the command's tick on; return the command's id.
 
@@ -73,22 +72,12 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         services.simulation_service.pool.bind(self.world_id, processor)
         record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
-        receipt = await self._submit(
-            CommandType.ADD_PROCESSOR,
-            payload,
-            tick=tick,
-            priority=priority,
-            expected_version=expected_version,
-        )
-        return receipt.command_id
+        return (await self._submit(CommandType.ADD_PROCESSOR, payload, **options)).command_id
 
     async def replace_processor(
         self,
         processor: Processor | type[Processor] | str,
-        *,
-        tick: int = 0,
-        priority: int = 0,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> UUID:
         """Let this process's code run in the place of the recorded code, from the command's tick on.
 
@@ -103,34 +92,17 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
             services.simulation_service.pool.bind(self.world_id, processor)
             record = ProcessorRecord.of(processor)
             payload |= {"parameters": record.parameters, "priority": record.priority}
-        receipt = await self._submit(
-            CommandType.REPLACE_PROCESSOR,
-            payload,
-            tick=tick,
-            priority=priority,
-            expected_version=expected_version,
-        )
-        return receipt.command_id
+        return (await self._submit(CommandType.REPLACE_PROCESSOR, payload, **options)).command_id
 
     async def remove_processor(
         self,
         processor: type[Processor] | Processor | str,
-        *,
-        tick: int = 0,
-        priority: int = 0,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> UUID:
         """Stop every processor of that class or name from the command's tick on; return the command's id."""
         name = processor if isinstance(processor, str) else processor.processor_name()
         payload = {"processor": name}
-        receipt = await self._submit(
-            CommandType.REMOVE_PROCESSOR,
-            payload,
-            tick=tick,
-            priority=priority,
-            expected_version=expected_version,
-        )
-        return receipt.command_id
+        return (await self._submit(CommandType.REMOVE_PROCESSOR, payload, **options)).command_id
 
     async def fork(
         self,
@@ -143,9 +115,10 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
     ) -> RuntimeWorld:
         """Make a world that shares this one's past up to a tick, by default the last one.
 
-        `tick` is a number or a label. Processors and settings come along; a new `seed` gives other random
-        numbers from there on, and `include_pending` takes the commands along that wait in this world. The two
-        are independent from there on. Nothing is copied.
+        `tick` is a number or a label. Settings and processors come along, and so do the very instances and
+        live handles that this script gave the world; hooks do not. A new `seed` gives other random numbers
+        from there on, and `include_pending` takes the commands along that wait in this world. The two are
+        independent from there on. Nothing is copied.
         """
         request = ForkRequest(
             self._fork_name(name), None, seed, include_pending, expected_version=expected_version
@@ -193,13 +166,13 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         recorded: Mapping[str, ResourceRecord],
         resources: Mapping[str, ResourceRecord],
     ) -> RuntimeWorld:
+        services.simulation_service.pool.share(self.world_id, info.world_id)
         live = services.world_service.live_worlds.adopt(info.world_id)
+        live.next_tick = info.tick
         live.resources = self.resources.handles()
         loaded = take_over(live.resources, resources)
         live.known_resources = {path: each for path, each in recorded.items() if path in loaded}
-        fork = RuntimeWorld(self._runtime, info.name, actor=self._actor, live=live)
-        fork._tick = info.tick
-        return fork
+        return RuntimeWorld(self._runtime, info.name, actor=self._actor, live=live, is_adopter=True)
 
     async def label(
         self, name: str, tick: int | str | None = None, *, expected_version: int | None = None
@@ -242,16 +215,16 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
     def add_hook(
         self, event: type[Any], fn: Any, mode: Literal["blocking", "spawn"] = "blocking"
     ) -> HookHandle:
-        """Call `fn` with every event of that type in this process; what it raises is logged, never fatal."""
-        if self._live is not None:
-            return self._live.hooks.add(event, fn, mode)
-        handle = HookHandle()
-        self._waiting_hooks[handle] = (event, fn, mode)
-        return handle
+        """Call `fn` with every event of that type in this process; what it raises is logged, never fatal.
+
+        The types are those of `archetype.core.hooks`; raises `InvalidInputError` for any other.
+        """
+        hooks = self._waiting_hooks if self._live is None else self._live.hooks
+        return hooks.add(event, fn, mode)
 
     def remove_hook(self, handle: HookHandle) -> None:
         """Undo `add_hook`; a handle that is unknown or removed already is passed over."""
-        self._waiting_hooks.pop(handle, None)
+        self._waiting_hooks.remove(handle)
         if self._live is not None:
             self._live.hooks.remove(self._hook_handles.pop(handle, handle))
 
@@ -262,7 +235,10 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         await services.world_service.remove_world(
             row, reason=reason, actor_id=self._actor_id, expected_version=expected_version
         )
+        services.simulation_service.pool.forget(row.world_id)
 
     async def shutdown(self) -> None:
         """Let go of the world; the world itself, and the runtime, stay as they are."""
-        self._live = None
+        live, self._live = self._live, None
+        if live is not None and self._is_adopter:
+            live.release()

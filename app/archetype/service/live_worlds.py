@@ -22,7 +22,8 @@ WORLD_BYTES = 3 * 1024
 class LiveWorld:
     """What this process keeps of one world: its projection, and the handles that no log can hold.
 
-    `known_resources` are those that were recorded, by full name, when `resources` were last brought in line.
+    `known_resources` are those that were recorded, by full name, when `resources` were last brought in line;
+    `next_tick` and `run_id` are the next tick to run and the last run, as scripts here last saw them.
     """
 
     def __init__(self, world_id: UUID, projections: Cache[UUID, Projection]) -> None:
@@ -32,7 +33,9 @@ class LiveWorld:
         self.resources = Resources()
         self.known_resources: Mapping[str, ResourceRecord] = {}
         self.hooks = Hooks()
-        self.is_adopted = False
+        self.next_tick = 0
+        self.run_id: UUID | None = None
+        self.adopters = 0
 
     @property
     def projection(self) -> Projection | None:
@@ -46,7 +49,11 @@ class LiveWorld:
     @property
     def is_in_use(self) -> bool:
         """Whether a run holds it, or a script that may give it what nothing could bring back."""
-        return self.is_adopted or self.lock.locked()
+        return self.adopters > 0 or self.lock.locked()
+
+    def release(self) -> None:
+        """Undo one `LiveWorlds.adopt`: what nobody holds any more goes when its room is needed."""
+        self.adopters -= 1
 
 
 class LiveWorlds:
@@ -80,9 +87,9 @@ class LiveWorlds:
         return self._live.pop(world_id, None)
 
     def adopt(self, world_id: UUID) -> LiveWorld:
-        """Return a live world that stays as long as the process, for whoever gives it handles or hooks."""
+        """Return a live world that stays until `LiveWorld.release`, for whoever gives it handles or hooks."""
         live = self.of(world_id)
-        live.is_adopted = True
+        live.adopters += 1
         self._kept.put(world_id, live)
         return live
 

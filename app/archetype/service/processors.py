@@ -65,14 +65,19 @@ class ProcessorPool:
         allows_changes: bool = False,
     ) -> None:
         self._allows_changes = allows_changes
-        self._bound: dict[tuple[UUID, str], Processor] = {}
+        self._bound: dict[UUID, dict[str, Processor]] = {}
         self._built: Cache[UUID, _WorldCode] = (budget or MemoryBudget(sys.maxsize)).cache(
             "code", lambda code: code.size_bytes, is_in_use=lambda code: is_running(code.world_id)
         )
 
     def bind(self, world_id: UUID, processor: Processor) -> None:
         """Let this very instance run wherever the world's program names its like."""
-        self._bound[world_id, ProcessorRecord.of(processor).key] = processor
+        self._bound.setdefault(world_id, {})[ProcessorRecord.of(processor).key] = processor
+
+    def share(self, world_id: UUID, fork_id: UUID) -> None:
+        """Let the instances that were handed over for a world run in its fork too."""
+        if bound := self._bound.get(world_id):
+            self._bound[fork_id] = dict(bound)
 
     def load(self, world_id: UUID, program: Program) -> LoadedCode:
         """Return the program's processors in registration order, its scheduler, and its resources made anew.
@@ -88,17 +93,19 @@ class ProcessorPool:
         return LoadedCode(processors, scheduler, resources)
 
     def forget(self, world_id: UUID) -> None:
-        """Let go of what was built for a world."""
+        """Let go of what was built, or handed over, for a world."""
+        self._bound.pop(world_id, None)
         self._built.drop(world_id)
 
     def _instance(self, code: _WorldCode, record: ProcessorRecord) -> Processor:
         key = record.key
-        found = self._bound.get((code.world_id, key), code.instances.get(key))
+        bound = self._bound.get(code.world_id, {})
+        found = bound.get(key, code.instances.get(key))
         if found is None or (not self._allows_changes and not _is_recorded(found, record)):
             found = record.build()
             if not self._allows_changes and not _is_recorded(found, record):
                 raise _changed(record, found)
-            self._bound.pop((code.world_id, key), None)
+            bound.pop(key, None)
             code.instances[key] = found
         return found
 
