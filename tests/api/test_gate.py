@@ -297,6 +297,20 @@ async def test_identities_over_http(lite, problem) -> None:
     problem(await lite.get("/me"), 401, "unauthenticated")
 
 
+async def test_a_fork_s_key_tells_nothing_of_other_worlds(app, http, problem) -> None:
+    """A key that is another world's id is refused in the same words, whatever name is guessed with it."""
+    hidden = (await http.post("/worlds", json={"name": "hidden"})).json()["world_id"]
+    fork = (await http.post("/worlds/hidden/fork", json={"name": "open", "tick": -1})).json()["world_id"]
+    client = await keyed(app, None, world_roles={UUID(fork): ["operator"]})
+    told = []
+    for name in ("guess", "hidden"):
+        body = {"name": name, "tick": -1}
+        refused = await client.post("/worlds/open/fork", json=body, headers={"Idempotency-Key": hidden})
+        told.append(problem(refused, 409, "command_conflict")["detail"])
+    assert told[0] == told[1]
+    assert "hidden" not in told[0]
+
+
 async def test_no_secret_reaches_the_log(sqlite_app, capsys) -> None:
     """Not of a request that is let in, nor of one that is not, nor where something breaks."""
     from archetype.api.logging import configure_logging

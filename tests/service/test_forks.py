@@ -1,5 +1,7 @@
 """Forks anywhere: references, labels, many at once, what waits, and forks of forks hundreds deep."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 from daft import col
@@ -203,6 +205,38 @@ async def test_a_retry_of_a_fork_answers_as_the_first_time(services):
         await services.world_service.fork(
             moved_on, ForkRequest("other", count=2, command_id=request.command_id)
         )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tick": 2},
+        {"seed": 77},
+        {"include_pending": True},
+        {"actor_id": new_id()},
+        {"name": "other"},
+        {"count": 1},
+        {"parent": "elsewhere"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_a_retry_that_asks_for_something_else_is_refused_and_told_nothing(services, other):
+    worlds, demo = services.world_service, await walking_world(services)
+    elsewhere = await worlds.create_world(WorldConfig(name="elsewhere", seed=2))
+    await run(services, elsewhere.world_id, 2)
+    request = ForkRequest("try", tick=1, command_id=new_id())
+    await worlds.fork(demo, request)
+    parent = await worlds.find(other.get("parent", "demo"))
+    asked = replace(request, **{field: value for field, value in other.items() if field != "parent"})
+    with pytest.raises(CommandConflictError) as caught:
+        await worlds.fork(parent, asked)
+    assert "try" not in f"{caught.value.message} {caught.value.details}"
+
+
+async def test_the_id_of_a_world_that_is_no_fork_makes_none(services):
+    worlds, demo = services.world_service, await walking_world(services)
+    with pytest.raises(CommandConflictError, match="accepted before with other content"):
+        await worlds.fork(demo, ForkRequest("demo", command_id=demo.world_id))
 
 
 def interleave(monkeypatch, owner, name, meanwhile):

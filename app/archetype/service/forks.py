@@ -13,14 +13,15 @@ from archetype.errors import FieldFault, InvalidInputError, LimitExceededError
 from archetype.limits import FORKS_MAX, LINEAGE_WORLDS_MAX
 from archetype.log.canonical import canonical_json
 from archetype.log.command import QUEUED_TYPES, CommandType
+from archetype.log.lineage import Lineage
 from archetype.log.payload_fields import Snapshots
 from archetype.log.payloads import changed_settings
 from archetype.service.direct import direct_command
-from archetype.store.log import Waiting
+from archetype.store.log import LogRow, Waiting
 from archetype.store.ticks import TickRow
 from archetype.store.worlds import NewWorld, WorldRow
 
-__all__ = ["ForkPoint", "ForkRequest", "check_depth", "fork_ids", "fork_names", "new_forks"]
+__all__ = ["ForkPoint", "ForkRequest", "check_depth", "fork_ids", "is_retry", "new_forks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class ForkRequest:
     A new `seed` gives other random numbers from the fork on. `include_pending` takes the commands along that
     wait in the parent. With a `count` there are so many, named `name-1`, `name-2`, …; given a seed, each has
     the next, given `seeds` its own. `snapshots` replaces the parent's policy. The `expected_version` is the
-    parent's.
+    parent's. A tick that `is_relative` was found by a label or from the world's head of the moment: a retry
+    may find another.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ForkRequest:
     expected_version: int | None = None
     seeds: Sequence[int] | None = None
     snapshots: Snapshots | None = None
+    is_relative: bool = False
 
     def seed_of(self, number: int, inherited: int) -> int:
         """Return the seed of a fork by its number, from 0 on."""
@@ -91,6 +94,40 @@ def fork_names(request: ForkRequest) -> list[str]:
     if request.count is None:
         return [request.name]
     return [f"{request.name}-{number}" for number in range(1, request.count + 1)]
+
+
+def is_retry(request: ForkRequest, made: Sequence[LogRow], parent: Lineage | None) -> bool:
+    """Tell whether a request is the one that forks were made for, by their first commands.
+
+    What the request leaves open, it had open then too. A `parent` that is gone is not compared.
+    """
+    names = fork_names(request)
+    if len(made) != len(names):
+        return False
+    for number, (name, row) in enumerate(zip(names, made, strict=True)):
+        if row.event.type != CommandType.FORK_WORLD or row.event.actor_id != request.actor_id:
+            return False
+        recorded = {"include_pending": False, **row.payload}
+        if any(recorded[field] != asked for field, asked in _asked(request, name, number).items()):
+            return False
+        if parent is not None and recorded["parent_id"] != str(_owner(parent, recorded["tick"])):
+            return False
+    return True
+
+
+def _owner(parent: Lineage, tick: int) -> UUID:
+    """Return the world that a fork at a tick points at: before the first one the parent itself."""
+    return parent.segments[-1].world_id if tick < 0 else parent.owner_of(tick)
+
+
+def _asked(request: ForkRequest, name: str, number: int) -> dict[str, Any]:
+    """Return the fields of a fork's command that a request fixes."""
+    asked: dict[str, Any] = {"name": name, "include_pending": request.include_pending}
+    if request.tick is not None and not request.is_relative:
+        asked["tick"] = request.tick
+    if request.seed is not None or request.seeds is not None:
+        asked["seed"] = request.seed_of(number, 0)
+    return asked
 
 
 def new_forks(point: ForkPoint, request: ForkRequest, ids: Sequence[UUID]) -> list[NewWorld]:

@@ -230,7 +230,7 @@ class RolloutRunner:
             snapshots=asked.snapshots,
         )
         if active.is_cancelled:
-            return await self._worlds.earlier_forks(request) or ()
+            return await self._worlds.earlier_forks(request, active.base) or ()
         return await self._worlds.fork(active.base, request)
 
     @asynccontextmanager

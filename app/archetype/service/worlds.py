@@ -28,13 +28,14 @@ from archetype.log.payload_fields import is_world_name
 from archetype.log.payloads import spelled_settings
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
-from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, fork_names, new_forks
+from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, is_retry, new_forks
 from archetype.service.live_worlds import LiveWorld, LiveWorlds
 from archetype.service.references import Reference, as_uuid
 from archetype.service.world_info import WorldInfo, described, info_of
 from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.database import Database
+from archetype.store.log import checked, first_commands
 from archetype.store.ticks import TickCounts, counts_at, tick_counts, tick_row
 
 __all__ = ["WorldService"]
@@ -136,14 +137,14 @@ class WorldService:
         `LimitExceededError` where the lineage is too long, and `VersionConflictError` when the parent is not
         at the expected version.
         """
-        earlier = await self.earlier_forks(request)
+        earlier = await self.earlier_forks(request, parent)
         if earlier is not None:
             return earlier
         try:
             return await self._make_forks(parent, request)
         except StateConflictError:
             # An earlier try may have come through meanwhile, with the tick and settings of its own moment.
-            earlier = await self.earlier_forks(request)
+            earlier = await self.earlier_forks(request, parent)
             if earlier is None:
                 raise
             return earlier
@@ -171,18 +172,28 @@ class WorldService:
         created, counts = await self._database.write(write)
         return [info_of(row, counts) for row in created]
 
-    async def earlier_forks(self, request: ForkRequest) -> list[WorldInfo] | None:
+    async def earlier_forks(
+        self, request: ForkRequest, parent: store.WorldRow | None
+    ) -> list[WorldInfo] | None:
         """Return the forks that an earlier try made, whatever became of their parent since, or None.
 
-        Raises `CommandConflictError` where the command's id is that of another world.
+        Raises `CommandConflictError` where the command's id is that of another world, or of other forks; it
+        names none, since the caller may not be one who may know it.
         """
-        if request.command_id is None or (first := await self.peek(request.command_id)) is None:
+        if request.command_id is None:
             return None
-        rows = [row for each in fork_ids(request) if (row := await self.peek(each)) is not None]
-        if [row.name for row in rows] != fork_names(request):
-            msg = f"command {request.command_id} made {first.name!r} before; give each command its own id"
-            raise CommandConflictError(msg, name=first.name, world_id=str(first.world_id))
-        return [await self.info(row) for row in rows]
+        ids = fork_ids(request)
+        made = await self._database.read(lambda connection: first_commands(connection, ids))
+        if not made:
+            return None
+        lineage = None if parent is None else await self.lineage(parent.world_id)
+        if not is_retry(request, checked(made), lineage):
+            msg = (
+                f"command id {request.command_id} was accepted before with other content; "
+                "give each command an id of its own"
+            )
+            raise CommandConflictError(msg, command_id=str(request.command_id))
+        return [await self.info(row) for each in ids if (row := await self.peek(each)) is not None]
 
     async def remove_world(
         self,

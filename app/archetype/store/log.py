@@ -19,6 +19,7 @@ from archetype.log.command import CommandStatus
 from archetype.log.facts import Fact
 from archetype.log.hashes import HashedEvent, event_hash
 from archetype.store.acceptance import NewCommand
+from archetype.store.given import is_given
 from archetype.store.schema import events, log_head, worlds
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "checked",
     "commands_of_tick",
     "copy_waiting",
+    "first_commands",
     "log_row",
     "pending",
     "pending_count",
@@ -213,6 +215,15 @@ def commands_of_tick(connection: Connection, world_id: UUID, tick: int) -> list[
         .order_by(events.c.due_tick, events.c.priority, events.c.version)
     )
     return [log_row(row) for row in connection.execute(statement)]
+
+
+def first_commands(connection: Connection, world_ids: Sequence[UUID]) -> list[LogRow]:
+    """Return the commands that made worlds, in the order of their ids here, unchecked; of those there are."""
+    statement = sa.select(*events.columns).where(
+        is_given(connection, events.c.world_id, world_ids), events.c.version == 1
+    )
+    rows = {row.world_id: log_row(row) for row in connection.execute(statement)}
+    return [rows[each] for each in world_ids if each in rows]
 
 
 def row_at(connection: Connection, position: int) -> LogRow:

@@ -164,7 +164,9 @@ class WorldRoutes(Controller):
         named = Reference.parse(world).world
         known = await worlds.peek(named)
         command_id = submitter.conditions.command_id(f"{known.world_id if known else named}:fork")
+        chosen = Reference.parse(world).tick if asked.tick is None else asked.tick
         request = ForkRequest(
+            tick=chosen,
             name=asked.name or f"{known.name if known else named}-{(command_id or new_id()).hex[-8:]}",
             seed=asked.seed,
             include_pending=asked.include_pending,
@@ -178,9 +180,9 @@ class WorldRoutes(Controller):
                 parent, tick = await worlds.find(world), -1
             else:
                 parent, tick = await worlds.resolve(world, asked.tick)
-            forks = await worlds.fork(parent, replace(request, tick=tick))
+            forks = await worlds.fork(parent, replace(request, tick=tick, is_relative=chosen is None))
         except NotFoundError:
-            earlier = await worlds.earlier_forks(request)
+            earlier = await worlds.earlier_forks(request, known)
             if earlier is None:
                 raise
             forks = earlier
