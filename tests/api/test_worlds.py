@@ -191,6 +191,15 @@ async def test_a_fork_takes_what_waits_where_it_is_asked_to(http, world) -> None
     assert counted == [2, 1]
 
 
+async def test_a_path_with_an_empty_part_is_no_other_path(http, world) -> None:
+    """Clients make one of `labels/..`; without its last part it would be the world's own."""
+    for path in (f"{world}/", "demo/", "demo//", "/demo", "demo/entities/1/", "demo//entities"):
+        for method in ("GET", "DELETE", "POST"):
+            answer = await http.request(method, f"/worlds/{path}")
+            assert answer.status_code in {404, 405}, (method, path)
+    assert (await http.get("/worlds/demo")).status_code == 200
+
+
 async def test_the_past_takes_no_commands(http, world, problem) -> None:
     """A reference to a tick is refused wherever the world itself is meant."""
     await http.post("/worlds/demo/run", json={"num_steps": 2})

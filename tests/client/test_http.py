@@ -16,6 +16,7 @@ from archetype.errors import (
     LabelNotFoundError,
     LabelTakenError,
     NameTakenError,
+    NotFoundError,
     PayloadError,
     TickNotFoundError,
     WorldArchivedError,
@@ -74,6 +75,23 @@ def test_all_worlds_follows_the_pages(client, monkeypatch):
     assert set(made) <= set(listed)
     assert len(listed) == len(set(listed))
     assert len(paths) >= 3
+
+
+def test_dots_for_a_name_reach_nothing_else(client, world):
+    """Of `labels/..` a path leaves the world: its removal would be asked for."""
+    for dots in (".", "..", "..."):
+        for ask in (
+            lambda: client.unlabel(world, dots),  # noqa: B023  asked at once
+            lambda: client.despawn(world, dots),  # noqa: B023
+            lambda: client.remove_world(dots),  # noqa: B023
+            lambda: client.world(dots),  # noqa: B023
+        ):
+            with pytest.raises((NotFoundError, InvalidInputError)):
+                ask()
+        client.remove_resource(world, dots)  # a command, which its tick rejects
+    with pytest.raises(InvalidInputError, match="empty"):
+        client.unlabel(world, "")
+    assert client.world(world)["name"] == world
 
 
 def test_a_name_is_taken_once(client, world):

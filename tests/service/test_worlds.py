@@ -1,6 +1,7 @@
 """Worlds: making, naming, forking and removing them."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -86,8 +87,19 @@ async def test_making_a_world_again_under_another_command_id_adds_nothing_to_its
 
 @pytest.mark.parametrize("name", ["", "a@b", "a/b", " a", "a\n", "x" * 129, "x" * 300, "a\x00"])
 async def test_names_that_a_reference_could_not_hold_are_refused(services, name):
-    with pytest.raises(PayloadError):
+    with pytest.raises(PayloadError, match="must have 1 to 128 characters"):
         await create(services, name)
+
+
+@pytest.mark.parametrize("name", [".", "..", str(UUID(int=7)), str(UUID(int=10)).upper()])
+async def test_names_that_would_be_taken_for_something_else_are_refused(services, name):
+    with pytest.raises(PayloadError, match="nor may it be"):
+        await create(services, name)
+
+
+async def test_a_name_that_is_nearly_an_id_is_found(services):
+    info = await create(services, new_id().hex)
+    assert (await services.world_service.find(info.name)).world_id == info.world_id
 
 
 @pytest.mark.parametrize("reference", ["\x00", "", "x" * 1000, "'; DROP TABLE worlds; --"])

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from archetype.errors import PermissionDeniedError, QuotaExceededError
@@ -77,6 +78,7 @@ class Door:
         """
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            _require_whole(scope["raw_path"])
             await self._let_in(ASGIConnection(scope))
             await app(scope, receive, send)
 
@@ -115,6 +117,15 @@ class Door:
     def caller(self, request: Request[Any, Any, Any]) -> Caller:
         """Return who was let in."""
         return Caller(self._gate, request.scope["state"]["principal"])
+
+
+def _require_whole(path: bytes) -> None:
+    """Refuse a path with an empty part: the framework would drop it, and take the rest for another path.
+
+    Clients make one of `labels/..`, on their own.
+    """
+    if b"//" in path or (path.endswith(b"/") and path != b"/"):
+        raise NotFoundException("a part of the path is empty: names that are dots are sent as %2E")
 
 
 def is_loopback_host(host: str | None) -> bool:

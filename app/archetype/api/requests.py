@@ -17,9 +17,10 @@ from archetype.limits import (
     PAGE_ENTRIES_MAX,
     POSITION_MAX,
 )
+from archetype.log.payload_fields import as_uuid
 from archetype.service.container import ServiceContainer
 from archetype.service.ranges import committed_range
-from archetype.service.references import Reference, as_uuid
+from archetype.service.references import Reference
 from archetype.store.worlds import WorldRow
 
 __all__ = [

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from archetype.client.transport import Transport
 from archetype.clock import new_id
-from archetype.errors import UnavailableError
+from archetype.errors import InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ARROW_STREAM", "Calls", "if_match", "json_of", "path_of", "present"]
+__all__ = ["ARROW_STREAM", "Calls", "if_match", "json_of", "part_of", "path_of", "present"]
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
@@ -57,8 +57,20 @@ def if_match(expected_version: int | None) -> dict[str, str]:
 
 
 def path_of(world: str, *rest: object) -> str:
-    """Return the path of a world, or of something in it; names may hold anything."""
-    return "/".join(("/worlds", *(quote(str(part), safe="") for part in (world, *rest))))
+    """Return the path of a world, or of something in it; see `part_of`."""
+    return "/".join(("/worlds", *map(part_of, (world, *rest))))
+
+
+def part_of(name: object) -> str:
+    """Spell a name as one part of a path; it may hold anything.
+
+    Raises `InvalidInputError` for an empty one. Dots alone are escaped too: on its way a path loses `..` with
+    the part before it, and would be that of something else.
+    """
+    text = str(name)
+    if not text:
+        raise InvalidInputError("a name is empty; give one")
+    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
 
 
 def present(**fields: object) -> dict[str, Any]:

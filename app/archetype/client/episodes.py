@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from archetype.client import run_answers
-from archetype.client.calls import Calls, path_of
+from archetype.client.calls import Calls, part_of, path_of
 from archetype.clock import new_id
 
 __all__ = ["EpisodeCalls", "EpisodeOptions", "RolloutOptions"]
@@ -99,7 +99,7 @@ class EpisodeCalls(Calls):
 
     def rollout(self, run_id: UUID | str) -> run_answers.RolloutReport:
         """Return what has come of a rollout so far; `follow_run` and `cancel_run` take its id too."""
-        return self._read(f"/rollouts/{run_id}")
+        return self._read(f"/rollouts/{part_of(run_id)}")
 
     def _start(
         self, path: str, body: object, command_id: UUID | str | None, *, expected_version: int | None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
 
 from archetype.client import identity_answers
-from archetype.client.calls import Calls, present
+from archetype.client.calls import Calls, part_of, present
 
 __all__ = ["IdentityCalls"]
 
@@ -37,7 +36,7 @@ class IdentityCalls(Calls):
 
     def disable_actor(self, name: str, *, reason: str | None = None) -> identity_answers.Actor:
         """Let none of an actor's keys hold any more."""
-        return self._change("POST", f"/actors/{_part(name)}/disable", present(reason=reason))
+        return self._change("POST", f"/actors/{part_of(name)}/disable", present(reason=reason))
 
     def create_key(
         self,
@@ -53,7 +52,7 @@ class IdentityCalls(Calls):
         """
         named = None if worlds is None else list(worlds)
         body = present(worlds=named, expires_in_s=expires_in_s, reason=reason)
-        return self._change("POST", f"/actors/{_part(name)}/keys", body)
+        return self._change("POST", f"/actors/{part_of(name)}/keys", body)
 
     def keys(self, actor: str | None = None) -> list[identity_answers.Key]:
         """Return all keys, or those of an actor, in the order of their making."""
@@ -61,14 +60,14 @@ class IdentityCalls(Calls):
 
     def revoke_key(self, key_id: str, *, reason: str | None = None) -> identity_answers.Key:
         """End a key."""
-        return self._change("DELETE", f"/keys/{_part(key_id)}", params=present(reason=reason))
+        return self._change("DELETE", f"/keys/{part_of(key_id)}", params=present(reason=reason))
 
     def rotate_key(
         self, key_id: str, *, grace_s: int = 0, reason: str | None = None
     ) -> identity_answers.IssuedKey:
         """Replace a key by another one; the old one holds for `grace_s` seconds more."""
         body = {"grace_s": grace_s} | present(reason=reason)
-        return self._change("POST", f"/keys/{_part(key_id)}/rotate", body)
+        return self._change("POST", f"/keys/{part_of(key_id)}/rotate", body)
 
     def denials(self, *, limit: int = 100, before: str | None = None) -> list[identity_answers.Denial]:
         """Return the newest denials, older than the one of an id if it is given, the newest last."""
@@ -80,7 +79,7 @@ class IdentityCalls(Calls):
 
     def quota(self, name: str | None = None) -> identity_answers.Quota:
         """Return what an actor may ask for and has used up; without a name that of this client's own."""
-        return self._read("/me/quota" if name is None else f"/actors/{_part(name)}/quota")
+        return self._read("/me/quota" if name is None else f"/actors/{part_of(name)}/quota")
 
     def quotas(self) -> list[identity_answers.Quota]:
         """Return the quotas of all actors in the order of their making."""
@@ -90,8 +89,4 @@ class IdentityCalls(Calls):
         self, name: str, change: Mapping[str, int | None], *, reason: str | None = None
     ) -> identity_answers.Quota:
         """Set `commands_per_tick`, `tokens_per_day` or both, None without a limit; the other stays."""
-        return self._change("PATCH", f"/actors/{_part(name)}/quota", {**change, **present(reason=reason)})
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
+        return self._change("PATCH", f"/actors/{part_of(name)}/quota", {**change, **present(reason=reason)})

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from uuid import UUID
 
 from archetype.client import run_answers
-from archetype.client.calls import Calls, path_of, present
+from archetype.client.calls import Calls, part_of, path_of, present
 from archetype.clock import new_id
 
 __all__ = ["RunCalls"]
@@ -104,7 +104,7 @@ class RunCalls(Calls):
 
     def run_info(self, run_id: RunId) -> run_answers.RunInfo:
         """Return a run as it is now."""
-        return self._read(f"/runs/{run_id}")
+        return self._read(f"/runs/{part_of(run_id)}")
 
     def runs(
         self, world: str, *, limit: int | None = None, before: RunId | None = None
@@ -116,7 +116,7 @@ class RunCalls(Calls):
         self, run_id: RunId, *, reason: str | None = None, expected_version: int | None = None
     ) -> run_answers.RunInfo:
         """Let a run end behind the tick that is being computed, and return it as it is now."""
-        path = f"/runs/{run_id}/cancel"
+        path = f"/runs/{part_of(run_id)}/cancel"
         return self._change("POST", path, present(reason=reason), expected_version=expected_version)
 
     def follow_run(self, run_id: RunId) -> Iterator[run_answers.RunInfo]:
@@ -127,7 +127,7 @@ class RunCalls(Calls):
         after: int | None = None
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
-            for kind, data in self._transport.events(f"/runs/{run_id}/events", headers=headers):
+            for kind, data in self._transport.events(f"/runs/{part_of(run_id)}/events", headers=headers):
                 if kind == "closed":
                     break
                 info: run_answers.RunInfo = json.loads(data)

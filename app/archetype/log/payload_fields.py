@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, Any, Literal, LiteralString
+from uuid import UUID
 
 from pydantic import (
     BaseModel,
@@ -38,6 +41,7 @@ __all__ = [
     "Snapshots",
     "Tick",
     "WorldName",
+    "as_uuid",
     "is_label_name",
     "is_world_name",
 ]
@@ -45,11 +49,64 @@ __all__ = [
 EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
 Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX, strict=True)]
+
+
+def as_uuid(text: str) -> UUID | None:
+    """Read an id in its usual form of 36 characters, or None where the text is none, and so a name."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None
+
+
 _WORLD_NAME = r"[^\s@/\x00-\x1f][^@/\x00-\x1f]*"
-WorldName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$")]
-"""A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
 _LABEL_NAME = r"[^\W\d][\w.\-]*"
-LabelName = Annotated[str, Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$")]
+
+
+def is_world_name(text: str) -> bool:
+    """Tell whether a world may have this name; none may be taken for an id, or in a path for a step up."""
+    is_plain = len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
+    return is_plain and text not in {".", ".."} and as_uuid(text) is None
+
+
+def is_label_name(text: str) -> bool:
+    """Tell whether a tick may be labelled so."""
+    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
+
+
+def _in_words(message: LiteralString, is_name: Callable[[str], bool]) -> WrapValidator:
+    """Refuse what is no such name in words, where a pattern would help nobody."""
+
+    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> str:
+        with suppress(ValidationError):
+            name = inner(value)
+            if is_name(name):
+                return name
+        raise PydanticCustomError("name", message, {"most": NAME_CHARACTERS_MAX})
+
+    return WrapValidator(check)
+
+
+WorldName = Annotated[
+    str,
+    Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_WORLD_NAME}$"),
+    _in_words(
+        "must have 1 to {most} characters, the first no space, none of them '@', '/' or a control character; "
+        "nor may it be '.' or '..', or look like an id",
+        is_world_name,
+    ),
+]
+"""A world's name; `@` and `/` are kept for references and routes, control characters for no one."""
+LabelName = Annotated[
+    str,
+    Field(max_length=NAME_CHARACTERS_MAX, pattern=f"^{_LABEL_NAME}$"),
+    _in_words(
+        "must begin with a letter or '_' and go on with letters, digits, '_', '.' or '-', "
+        "and have {most} characters at most",
+        is_label_name,
+    ),
+]
 """A label's name begins with a letter or `_`, so that no tick number can be taken for one."""
 CodeName = Annotated[str, Field(min_length=1, max_length=CODE_NAME_CHARACTERS_MAX)]
 Channel = Annotated[str, Field(max_length=CHANNEL_CHARACTERS_MAX)]
@@ -71,16 +128,6 @@ Snapshots = Annotated[
 ]
 """When a world's state is stored: after every N-th tick (1: after each), or only where it must be."""
 ComponentValue = Annotated[dict[str, Any], Field(description='{"type": "Position", "x": 1.0, …}')]
-
-
-def is_world_name(text: str) -> bool:
-    """Tell whether a world may have this name."""
-    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_WORLD_NAME, text) is not None
-
-
-def is_label_name(text: str) -> bool:
-    """Tell whether a tick may be labelled so."""
-    return len(text) <= NAME_CHARACTERS_MAX and re.fullmatch(_LABEL_NAME, text) is not None
 
 
 class Payload(BaseModel):

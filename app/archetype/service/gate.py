@@ -23,11 +23,10 @@ from archetype.errors import (
 )
 from archetype.limits import KEYS_KEPT_MAX
 from archetype.log.command import CommandType
-from archetype.log.payload_fields import is_world_name
+from archetype.log.payload_fields import as_uuid, is_world_name
 from archetype.log.permissions import Access, Action, Role, is_permitted
 from archetype.service.denials import Denials
 from archetype.service.origins import Origins
-from archetype.service.references import as_uuid
 from archetype.store import identities as store
 from archetype.store.acts import Acting
 from archetype.store.database import Database

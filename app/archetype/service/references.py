@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Self
-from uuid import UUID
 
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.payload_fields import is_label_name
 
-__all__ = ["Reference", "as_uuid"]
+__all__ = ["Reference"]
 
 _TICK = re.compile(r"-?[0-9]{1,16}")
 
@@ -47,11 +46,3 @@ class Reference:
     def names_tick(self) -> bool:
         """Whether it names a tick, and not the world alone."""
         return self.tick is not None or self.back is not None or self.label is not None
-
-
-def as_uuid(text: str) -> UUID | None:
-    """Read an id, or None where the text is none, and so a name."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -24,13 +24,13 @@ from archetype.errors import (
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
 from archetype.log.lineage import Lineage
-from archetype.log.payload_fields import is_world_name
+from archetype.log.payload_fields import as_uuid, is_world_name
 from archetype.log.payloads import spelled_settings
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.direct import direct_command, write_direct
 from archetype.service.forks import ForkPoint, ForkRequest, check_depth, fork_ids, is_retry, new_forks
 from archetype.service.live_worlds import LiveWorld, LiveWorlds
-from archetype.service.references import Reference, as_uuid
+from archetype.service.references import Reference
 from archetype.service.world_info import WorldInfo, described, info_of
 from archetype.store import labels
 from archetype.store import worlds as store

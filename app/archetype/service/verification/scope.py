@@ -8,8 +8,8 @@ from uuid import UUID
 
 from archetype.errors import LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 from archetype.log.lineage import Lineage
-from archetype.log.payload_fields import is_world_name
-from archetype.service.references import Reference, as_uuid
+from archetype.log.payload_fields import as_uuid, is_world_name
+from archetype.service.references import Reference
 from archetype.service.verification.faults import CheckedCommit
 from archetype.store import audit, labels
 from archetype.store.database import Reading
