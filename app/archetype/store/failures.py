@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -43,6 +44,8 @@ _MESSAGES = {
 }
 """What SQLite and the drivers say, and what helps."""
 
+_OUTAGES = (OperationalError, InterfaceError, sqlite3.OperationalError)
+
 
 @asynccontextmanager
 async def translated(name: str) -> AsyncGenerator[None]:
@@ -62,11 +65,11 @@ async def translated(name: str) -> AsyncGenerator[None]:
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         msg = f"{name} cannot be reached: {error}"
         raise UnavailableError(msg, retry_after_s=1) from error
-    except (DBAPIError, asyncpg.PostgresError) as error:
-        # What a cursor meets on its way comes as the driver's own error.
+    except (DBAPIError, asyncpg.PostgresError, sqlite3.Error) as error:
+        # What a cursor meets on its way, and an append on SQLite, comes as the driver's own error.
         cause = error.orig if isinstance(error, DBAPIError) else error
         remedy = _remedy(cause)
-        if remedy is not None or isinstance(error, OperationalError | InterfaceError):
+        if remedy is not None or isinstance(error, _OUTAGES):
             msg = f"{name} does not answer as it should: {_said(cause, error)}"
             raise UnavailableError(msg if remedy is None else f"{msg}; {remedy}", retry_after_s=1) from error
         if not _is_damage(cause):
