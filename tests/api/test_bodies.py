@@ -21,7 +21,8 @@ class Uploads:
     """Requests under way, whose bodies come in pieces when the test says so."""
 
     def __init__(self, **limits: int) -> None:
-        self.app = Bodies(self._read, json_bytes_max=JSON_MAX, **limits)
+        self.now_s = 0.0
+        self.app = Bodies(self._read, json_bytes_max=JSON_MAX, clock=lambda: self.now_s, **limits)
 
     async def _read(self, scope, receive, send) -> None:
         while (await receive())["more_body"]:
@@ -32,7 +33,7 @@ class Uploads:
         pieces: asyncio.Queue = asyncio.Queue()
         route = SimpleNamespace(resolve_request_max_body_size=lambda: body_bytes_max)
         answered = asyncio.Event()
-        scope = {"type": "http", "route_handler": route, "answered": answered}
+        scope = {"type": "http", "method": "POST", "route_handler": route, "answered": answered}
         task = asyncio.create_task(self.app(scope, pieces.get, None))
         return SimpleNamespace(pieces=pieces, answered=answered, task=task)
 
@@ -70,6 +71,73 @@ async def test_bodies_fit_to_the_byte(kind):
         await second.task
     await send(first, 6)
     await end(first)
+
+
+async def test_a_body_that_stopped_coming_makes_room_for_another(monkeypatch):
+    """One whose client goes on sending stays, and nobody is hurt while there is room."""
+    monkeypatch.setattr(bodies, "BYTES_PER_S_MIN", 1)
+    uploads = Uploads(json_held_bytes_max=8)
+    stalled, coming, whole = (uploads.begin() for _ in range(3))
+    await send(stalled, 3)
+    await send(coming, 1)
+    await send(whole, 2, is_last=True)
+    uploads.now_s = bodies.PATIENCE_S - 1
+    await send(coming, 1)
+    late = uploads.begin()
+    await send(late, 2)
+    with pytest.raises(UnavailableError, match="worked on already"):
+        await late.task
+    uploads.now_s = bodies.PATIENCE_S
+    late = uploads.begin()
+    await send(late, 3)
+    with pytest.raises(UnavailableError, match="too slowly"):
+        await stalled.task
+    assert not late.task.done()
+    await end(coming, whole, late)
+
+
+async def test_a_body_that_trickles_counts_as_one_that_stopped():
+    uploads = Uploads(json_held_bytes_max=8)
+    trickling = uploads.begin()
+    for _ in range(7):
+        await send(trickling, 1)
+        uploads.now_s += 1
+    late = uploads.begin()
+    await send(late, 4)
+    with pytest.raises(UnavailableError, match="too slowly"):
+        await trickling.task
+    await end(late)
+
+
+async def test_a_client_that_goes_away_too_early_is_no_fault_of_the_server(lite_world, lite):
+    """Its request is answered, if only for the log, as one that was not right."""
+    sent = []
+    app = lite._transport.app
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/worlds/demo/commands",
+        "raw_path": b"/worlds/demo/commands",
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+        "state": {},
+    }
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    async def take(message):
+        sent.append(message)
+
+    await app(scope, receive, take)
+    assert sent[0]["status"] == 400
 
 
 async def test_a_body_is_held_until_its_request_is_answered():

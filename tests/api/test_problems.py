@@ -182,3 +182,19 @@ async def test_a_server_over_another_schema_is_not_ready(tmp_path, problem) -> N
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         problem(await client.get("/readyz"), 503, "schema_outdated")
         assert (await client.get("/healthz")).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/worlds", "/worlds/demo/commands", "/worlds/demo/run"])
+async def test_a_body_nested_too_deep_to_be_read_is_malformed(lite, lite_world, problem, path):
+    body = b'{"payload":' + b"[" * 100_000
+    refused = await lite.post(path, content=body, headers={"content-type": "application/json"})
+    assert "nested deeper" in problem(refused, 400, "malformed")["detail"]
+
+
+async def test_a_text_that_no_database_can_hold_is_the_callers_mistake(http, world, problem):
+    """PostgreSQL says so itself; SQLite finds nothing of that name."""
+    for path in ("/worlds/demo/messages?channel=a%00b", "/actors/a%00b/quota", "/keys?actor=a%00b"):
+        answer = await http.get(path)
+        assert answer.status_code in {200, 404, 422}, path
+        if answer.status_code == 422:
+            assert "NUL" in problem(answer, 422, "invalid_input")["detail"]

@@ -35,6 +35,7 @@ from archetype.errors import (
     VersionConflictError,
     WorldBusyError,
 )
+from archetype.limits import JSON_DEPTH_MAX
 
 __all__ = ["EXCEPTION_HANDLERS", "PROBLEM_JSON", "STATUS_OF", "problems", "status_of"]
 
@@ -190,6 +191,15 @@ def _fault(extra: Any) -> FieldFault:
     return FieldFault(path, entry["message"])
 
 
+def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[dict[str, Any]]:
+    """Say that a body is nested too deep to be read, which is all that recurses here."""
+    if request.method == "GET":
+        return _unexpected(request, error)
+    return _problem(
+        400, _HTTP_CODES[400], f"the body is nested deeper than {JSON_DEPTH_MAX} levels; flatten it"
+    )
+
+
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     request_id = request.scope["state"].get("request_id", "")
     if structlog.is_configured():
@@ -202,5 +212,6 @@ EXCEPTION_HANDLERS: Mapping[int | type[Exception], Any] = {
     ArchetypeError: _archetype_error,
     ValidationException: _validation_error,
     HTTPException: _http_error,
+    RecursionError: _too_deep,
     Exception: _unexpected,
 }

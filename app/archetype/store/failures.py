@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from archetype.errors import CorruptionError, UnavailableError
+from archetype.errors import CorruptionError, InvalidInputError, UnavailableError
 
 __all__ = ["is_beyond_asking", "is_lost", "translated"]
 
@@ -44,6 +44,7 @@ _MESSAGES = {
 }
 """What SQLite and the drivers say, and what helps."""
 
+_NOT_TEXT = "22021"
 _OUTAGES = (OperationalError, InterfaceError, sqlite3.OperationalError)
 
 
@@ -52,7 +53,8 @@ async def translated(name: str) -> AsyncGenerator[None]:
     """Let only errors of our own kind out when a database is unreachable, has no room, or is damaged.
 
     What may pass is `UnavailableError`, which is worth another try: what was under way is in the log whole,
-    or not at all, and the same command ids tell which. Damage is `CorruptionError`.
+    or not at all, and the same command ids tell which. Damage is `CorruptionError`, and a text that the
+    database cannot hold `InvalidInputError`.
     """
     try:
         yield
@@ -72,6 +74,9 @@ async def translated(name: str) -> AsyncGenerator[None]:
         if remedy is not None or isinstance(error, _OUTAGES):
             msg = f"{name} does not answer as it should: {_said(cause, error)}"
             raise UnavailableError(msg if remedy is None else f"{msg}; {remedy}", retry_after_s=1) from error
+        if _state(cause) == _NOT_TEXT:
+            msg = "a text holds a NUL character, which PostgreSQL cannot hold; remove it"
+            raise InvalidInputError(msg) from error
         if not _is_damage(cause):
             raise
         msg = f"{name} is damaged: {cause}; restore it from a backup or another copy"

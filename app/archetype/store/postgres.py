@@ -35,6 +35,7 @@ def postgres_engine(url: URL, *, silence_s: float | None) -> AsyncEngine:
     engine = create_async_engine(
         url.difference_update_query([SILENCE]),
         pool_size=POOL_SIZE,
+        hide_parameters=True,  # what callers sent is not for logs
         max_overflow=POOL_SIZE,
         pool_use_lifo=True,  # the one used last knows its statements best
         isolation_level="READ COMMITTED",

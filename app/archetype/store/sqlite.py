@@ -30,6 +30,7 @@ def sqlite_readers(url: URL) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=READERS,
+        hide_parameters=True,  # what callers sent is not for logs
         max_overflow=1,  # for the one that a watch holds
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "isolation_level": None},
     )
@@ -46,6 +47,7 @@ class SqliteWriter:
         self._engine = sa.create_engine(
             url.set(drivername="sqlite"),
             poolclass=StaticPool,
+            hide_parameters=True,  # what callers sent is not for logs
             connect_args={
                 "timeout": _BUSY_TIMEOUT_MS / 1000,
                 "isolation_level": None,
