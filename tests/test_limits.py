@@ -111,6 +111,7 @@ def world_after(tick_count):
 REFUSED = {
     "TICK_MAX": lambda most: command(tick=most),
     "ENTITY_ID_MAX": payload(CommandType.DESPAWN, "entity_id"),
+    "ENTITY_ID_GIVEN_MAX": payload(CommandType.SPAWN, "entity_id"),
     "SEED_MAX": payload(CommandType.CREATE_WORLD, "seed", name="demo"),
     "PRIORITY_MAX": lambda most: command(priority=most),
     "PRIORITY_MIN": lambda least: command(priority=least),
@@ -367,7 +368,7 @@ async def test_so_many_bytes_of_bodies_are_held(name):
         return message
 
     bodies = Bodies(app, json_bytes_max=limits.BODY_BYTES_MAX)
-    await bodies({"type": "http", "route_handler": Route()}, receive, None)
+    await bodies({"type": "http", "method": "POST", "route_handler": Route()}, receive, None)
     assert received == [most]
 
 

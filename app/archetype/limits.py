@@ -12,6 +12,9 @@ TICK_MAX = 2**53 - 1
 ENTITY_ID_MAX = 2**53 - 1
 """Entity ids stay exact in every JSON reader, ECMAScript's included."""
 
+ENTITY_ID_GIVEN_MAX = 2**52 - 1
+"""An id that a spawn asks for leaves as many behind it, so that no world runs out of ids to give."""
+
 SEED_MAX = 2**63 - 1
 """A seed is a column of 64 bits with a sign."""
 

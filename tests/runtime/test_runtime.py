@@ -30,6 +30,7 @@ from archetype import (
 )
 from archetype.errors import InvalidInputError, NameTakenError, SchemaOutdatedError, StateConflictError
 from archetype.examples.movement import MovementProcessor, Position, Velocity
+from archetype.limits import ENTITY_ID_GIVEN_MAX
 
 APP = Path(__file__).parents[2] / "app"
 
@@ -344,6 +345,18 @@ async def test_a_retry_with_the_same_id_is_accepted_once(runtime):
         await world.spawn(Velocity(), command_id=ids[0])
     with pytest.raises(TypeError, match="unexpected keyword argument 'tik'"):
         await world.spawn(Position(), tik=3)
+
+
+async def test_ids_go_on_behind_the_largest_that_may_be_asked_for(runtime):
+    world = runtime.world("ids")
+    await world.spawn(Position(), entity_id=ENTITY_ID_GIVEN_MAX)
+    last = await world.spawn(Position())
+    await world.step()
+    await world.despawn(last)
+    await world.step()
+    assert (await world.info()).entity_count == 1
+    with pytest.raises(InvalidInputError, match="entity_id"):
+        await world.spawn(Position(), entity_id=ENTITY_ID_GIVEN_MAX + 1)
 
 
 class Holder(AsyncProcessor):

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from archetype.limits import (
     CHANNEL_CHARACTERS_MAX,
     CODE_NAME_CHARACTERS_MAX,
+    ENTITY_ID_GIVEN_MAX,
     ENTITY_ID_MAX,
     NAME_CHARACTERS_MAX,
     REASON_CHARACTERS_MAX,
@@ -34,6 +35,7 @@ __all__ = [
     "CodeName",
     "ComponentValue",
     "EntityId",
+    "GivenEntityId",
     "LabelName",
     "Payload",
     "Reason",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
+GivenEntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_GIVEN_MAX, strict=True)]
 Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=SEED_MAX, strict=True)]
 

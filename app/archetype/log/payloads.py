@@ -16,6 +16,7 @@ from archetype.log.payload_fields import (
     CodeName,
     ComponentValue,
     EntityId,
+    GivenEntityId,
     LabelName,
     Payload,
     Reason,
@@ -55,7 +56,7 @@ class Spawn(Payload):
     """Make an entity of these components; its id is assigned at acceptance unless one is given."""
 
     components: list[ComponentValue] = Field(default=[])
-    entity_id: EntityId | None = None
+    entity_id: GivenEntityId | None = None
 
 
 class Despawn(Payload):
