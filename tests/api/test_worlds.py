@@ -70,6 +70,20 @@ async def test_listing_follows_links(http) -> None:
     assert seen == made
 
 
+async def test_a_retried_removal_leaves_the_next_world_of_that_name(http, world, problem) -> None:
+    """By its name or its id, once or again; another key removes the new one."""
+    key = {"Idempotency-Key": "remove it"}
+    assert (await http.delete("/worlds/demo", headers=key)).status_code == 204
+    assert (await http.delete("/worlds/demo", headers=key)).status_code == 204
+    again = (await http.post("/worlds", json={"name": "demo"})).json()["world_id"]
+    for reference in ("demo", world):
+        assert (await http.delete(f"/worlds/{reference}", headers=key)).status_code == 204
+    assert (await http.get("/worlds/demo")).json()["world_id"] == again
+    other = {"Idempotency-Key": "remove that"}
+    assert (await http.delete("/worlds/demo", headers=other)).status_code == 204
+    problem(await http.get("/worlds/demo"), 404, "world_not_found")
+
+
 async def test_a_fork_shares_the_past(http, world, problem) -> None:
     """A fork at a tick has its state; without a name it is named after its parent."""
     await http.post("/worlds/demo/run", json={"num_steps": 3})

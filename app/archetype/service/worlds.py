@@ -36,6 +36,7 @@ from archetype.store import labels
 from archetype.store import worlds as store
 from archetype.store.database import Database
 from archetype.store.log import checked, first_commands
+from archetype.store.pending import are_accepted
 from archetype.store.ticks import TickCounts, counts_at, tick_counts, tick_row
 
 __all__ = ["WorldService"]
@@ -296,6 +297,14 @@ class WorldService:
             return await self._database.read(lambda connection: store.find_removed(connection, reference))
         row = await self.peek(reference)
         return row if row is not None and row.archived_at is not None else None
+
+    async def knows(self, world: store.WorldRow, command_id: UUID | None) -> bool:
+        """Tell whether the command of that id stands in a world's own log."""
+        if command_id is None:
+            return False
+        return await self._database.read(
+            lambda connection: are_accepted(connection, world.world_id, [command_id])
+        )
 
     async def info(self, world: store.WorldRow) -> WorldInfo:
         """Describe a world, its entities counted after its last tick."""

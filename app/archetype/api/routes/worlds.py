@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from archetype.api.gate import needs
 from archetype.api.paging import next_page
 from archetype.api.problems import problems
-from archetype.api.requests import Limit, WorldReference
+from archetype.api.requests import Conditions, Limit, WorldReference
 from archetype.api.schemas.worlds import ForkBody, ForkCreate, WorldBody, WorldChangeBody, WorldResponse
 from archetype.api.submitting import Submitter
 from archetype.clock import new_id
@@ -26,6 +26,7 @@ from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest
 from archetype.service.references import Reference
 from archetype.service.world_info import WorldInfo
+from archetype.store.worlds import WorldRow
 
 __all__ = ["WorldRoutes"]
 
@@ -121,19 +122,17 @@ class WorldRoutes(Controller):
     ) -> None:
         """Archive a world: it takes no more commands, its past stays in the database, its name is free."""
         worlds, conditions = submitter.services.world_service, submitter.conditions
-        # A retry finds its world though the first try has removed it.
+        # A retry finds its world though the first try has removed it, and another has its name meanwhile.
         removed = None if conditions.key is None else await worlds.removed(world)
-        try:
-            found = await worlds.find(world)
-        except NotFoundError:
-            if removed is None:
-                raise
+        if removed is not None and await worlds.knows(removed, _removal_id(conditions, removed)):
             found = removed
+        else:
+            found = await worlds.find(world)
         try:
             await worlds.remove_world(
                 found,
                 reason=reason,
-                command_id=conditions.command_id(f"{found.world_id}:remove"),
+                command_id=_removal_id(conditions, found),
                 actor_id=submitter.caller.actor_id,
                 expected_version=conditions.expected_version,
             )
@@ -189,6 +188,10 @@ class WorldRoutes(Controller):
         if asked.count is None:
             return _created(forks[0])
         return Response([WorldResponse.of(info) for info in forks])
+
+
+def _removal_id(conditions: Conditions, world: WorldRow) -> UUID | None:
+    return conditions.command_id(f"{world.world_id}:remove")
 
 
 def _created(info: WorldInfo) -> Response[Any]:
