@@ -1,5 +1,6 @@
 """The gate: who asks is proven, and what they may is decided before anything is looked up."""
 
+import asyncio
 import datetime as dt
 import re
 
@@ -184,6 +185,40 @@ async def test_rotation_replaces_a_key(identities, services):
         await services.gate.authenticate(old.key)
     with pytest.raises(StateConflictError, match="key create"):
         await identities.rotate_key(old.listed.key_id)
+
+
+async def acts(services):
+    return [each.act for each in await services.audit_service.list_acts(limit=100)]
+
+
+async def test_of_many_who_rotate_a_key_at_once_one_gets_another(identities, services):
+    old = await issue(identities)
+    rotations = [identities.rotate_key(old.listed.key_id) for _ in range(3)]
+    found = await asyncio.gather(*rotations, return_exceptions=True)
+    assert [type(each) for each in found].count(StateConflictError) == 2
+    (new,) = [each for each in found if not isinstance(each, StateConflictError)]
+    live = [key.key_id for key in await identities.list_keys("ann") if key.revoked_at is None]
+    assert live == [new.listed.key_id]
+    assert (await acts(services)).count("rotate_key") == 1
+
+
+async def test_a_key_ends_once_whoever_else_ends_it_meanwhile(identities, services):
+    """What is revoked is not rotated, and what is rotated is not revoked once more."""
+    key_id = (await issue(identities)).listed.key_id
+    ends = [identities.revoke_key(key_id), identities.rotate_key(key_id), identities.revoke_key(key_id)]
+    await asyncio.gather(*ends, return_exceptions=True)
+    assert sorted(await acts(services))[2:] in (["migrate", "revoke_key"], ["migrate", "rotate_key"])
+
+
+async def test_no_key_is_made_for_an_actor_who_is_being_disabled(identities, services):
+    for name in ("ann", "ben", "cat", "dan"):
+        await identities.create_actor(name, roles=["player"])
+        both = [identities.disable_actor(name), identities.create_key(name)]
+        await asyncio.gather(*both, return_exceptions=True)
+    told = await services.audit_service.list_acts(limit=100)
+    for name in ("ann", "ben", "cat", "dan"):
+        of_actor = [each.act for each in told if name in {each.detail.get("name"), each.detail.get("actor")}]
+        assert of_actor[-1] == "disable_actor"
 
 
 async def test_rotation_with_grace_lets_both_hold(identities, services, monkeypatch):

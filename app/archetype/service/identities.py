@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from archetype.clock import new_id, new_key_id, new_secret, utc_now
-from archetype.errors import FieldFault, InvalidInputError, StateConflictError
+from archetype.errors import FieldFault, InvalidInputError
 from archetype.limits import KEY_GRACE_S_MAX, KEY_LIFE_S_MAX, NAME_CHARACTERS_MAX
 from archetype.log.permissions import Role
 from archetype.service.gate import LOCAL, Gate, Principal, digest_of, spelled_key
@@ -147,9 +147,12 @@ class IdentityService:
             _check_seconds("expires_in_s", expires_in_s, 1, KEY_LIFE_S_MAX)
             expires_at = utc_now() + timedelta(seconds=expires_in_s)
         acting = by.acting(reason)
-        return await self._issue(
-            scope, expires_at, lambda connection, key: store.add_key(connection, name, key, acting)
-        )
+
+        def add(connection: Connection, key: store.NewKey) -> KeyRow:
+            wanted = replace(key, worlds=scope, expires_at=expires_at)
+            return store.add_key(connection, name, wanted, acting)
+
+        return await self._issue(add)
 
     async def list_keys(self, name: str | None = None) -> list[Key]:
         """List all keys, or those of an actor, in the order of their making."""
@@ -175,28 +178,14 @@ class IdentityService:
         `IdentityNotFoundError`, and `StateConflictError` for a key that does not hold any more.
         """
         _check_seconds("grace_s", grace_s, 0, KEY_GRACE_S_MAX)
-        old = await self._database.read(lambda connection: store.required_key(connection, key_id))
-        expires_at = None
-        if old.expires_at is not None:
-            expires_at = utc_now() + (old.expires_at - old.created_at)
-        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= utc_now()):
-            msg = f"key {key_id} does not hold any more; make a new one with `archetype key create`"
-            raise StateConflictError(msg, key_id=key_id)
         acting = by.acting(reason)
         return await self._issue(
-            old.worlds,
-            expires_at,
-            lambda connection, key: store.replace_key(connection, key_id, key, grace_s=grace_s, by=acting),
+            lambda connection, key: store.replace_key(connection, key_id, key, grace_s=grace_s, by=acting)
         )
 
-    async def _issue(
-        self,
-        scope: frozenset[UUID] | None,
-        expires_at: datetime | None,
-        store_key: Callable[[Connection, store.NewKey], KeyRow],
-    ) -> IssuedKey:
+    async def _issue(self, store_key: Callable[[Connection, store.NewKey], KeyRow]) -> IssuedKey:
         secret = new_secret()
-        key = store.NewKey(new_key_id(), digest_of(secret), scope, expires_at)
+        key = store.NewKey(new_key_id(), digest_of(secret))
         row = await self._database.write(lambda connection: store_key(connection, key))
         self._gate.forget()
         return IssuedKey(spelled_key(key.key_id, secret), _key(row))

@@ -17,7 +17,7 @@ from archetype.log.hashes import GENESIS, act_hash
 from archetype.store.moments import database_now
 from archetype.store.schema import administrative_acts
 
-__all__ = ["UNNAMED", "ActRow", "ActType", "Acting", "list_acts", "record_act"]
+__all__ = ["UNNAMED", "ActRow", "ActType", "Acting", "list_acts", "lock_acts", "record_act"]
 
 
 class ActType(StrEnum):
@@ -62,13 +62,20 @@ class ActRow:
     hash: bytes
 
 
+def lock_acts(connection: Connection) -> None:
+    """Keep all other acts out until this transaction ends: what one of them decides by, none may change.
+
+    A SQLite file has one writer at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('archetype-acts', 0))"))
+
+
 def record_act(
     connection: Connection, act: ActType, detail: Mapping[str, Any], by: Acting = UNNAMED
 ) -> ActRow:
     """Record an act behind the last one, in the transaction that does it; `detail` must hold no secret."""
-    if connection.dialect.name == "postgresql":
-        # Numbers and hashes follow each other: one recorder at a time, until its commit.
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('archetype-acts', 0))"))
+    lock_acts(connection)  # numbers and hashes follow each other
     newest = list_acts(connection, limit=1)
     number, parent = (newest[0].number + 1, newest[0].hash) if newest else (1, GENESIS)
     plain: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from archetype.errors import IdentityNotFoundError, NameTakenError, StateConflictError
 from archetype.log.hashes import iso_utc
-from archetype.store.acts import UNNAMED, Acting, ActType, record_act
+from archetype.store.acts import UNNAMED, Acting, ActType, lock_acts, record_act
 from archetype.store.moments import database_now
 from archetype.store.schema import actors, keys, worlds
 
@@ -142,18 +142,21 @@ def list_actors(connection: Connection) -> list[ActorRow]:
 
 def disable_actor(connection: Connection, name: str, by: Acting = UNNAMED) -> ActorRow:
     """Let none of an actor's keys hold from now on; one that is disabled already stays as it is."""
-    is_able = sa.and_(actors.c.name == name, actors.c.disabled_at.is_(None))
-    change = {"disabled_at": database_now(connection), "reason": by.reason}
-    changed = connection.execute(actors.update().where(is_able).values(change)).rowcount
+    lock_acts(connection)
     actor = find_actor(connection, name)
-    if changed and actor.disabled_at is not None:
-        detail = {"actor_id": str(actor.actor_id), "name": name, "disabled_at": iso_utc(actor.disabled_at)}
-        record_act(connection, ActType.DISABLE_ACTOR, detail, by)
-    return actor
+    if actor.disabled_at is not None:
+        return actor
+    moment = database_now(connection)
+    change = {"disabled_at": moment, "reason": by.reason}
+    connection.execute(actors.update().where(actors.c.actor_id == actor.actor_id).values(change))
+    detail = {"actor_id": str(actor.actor_id), "name": name, "disabled_at": iso_utc(moment)}
+    record_act(connection, ActType.DISABLE_ACTOR, detail, by)
+    return find_actor(connection, name)
 
 
 def add_key(connection: Connection, name: str, key: NewKey, by: Acting = UNNAMED) -> KeyRow:
     """Give the actor of that name a key; `StateConflictError` where it is disabled."""
+    lock_acts(connection)
     made = _insert_key(connection, name, key)
     record_act(connection, ActType.CREATE_KEY, _spelled(made), by)
     return made
@@ -162,9 +165,20 @@ def add_key(connection: Connection, name: str, key: NewKey, by: Acting = UNNAMED
 def replace_key(
     connection: Connection, key_id: str, key: NewKey, *, grace_s: int = 0, by: Acting = UNNAMED
 ) -> KeyRow:
-    """Give the actor of a key another one; the old one is revoked, or holds for `grace_s` seconds more."""
-    old = _end_key(connection, required_key(connection, key_id), grace_s=grace_s)
-    made = _insert_key(connection, old.actor.name, key)
+    """Give the actor of a key another one, for the same worlds and as long; its id and digest are `key`'s.
+
+    The old one is revoked, or holds for `grace_s` seconds more. Raises `StateConflictError` for one that does
+    not hold any more.
+    """
+    lock_acts(connection)
+    old = required_key(connection, key_id)
+    moment = database_now(connection)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= moment):
+        msg = f"key {key_id} does not hold any more; make a new one with `archetype key create`"
+        raise StateConflictError(msg, key_id=key_id)
+    expires_at = None if old.expires_at is None else moment + (old.expires_at - old.created_at)
+    old = _end_key(connection, old, grace_s=grace_s)
+    made = _insert_key(connection, old.actor.name, replace(key, worlds=old.worlds, expires_at=expires_at))
     detail = _spelled(made) | {"replaced": key_id, "replaced_ends": _spelled_end(old)}
     record_act(connection, ActType.ROTATE_KEY, detail, by)
     return made
@@ -172,6 +186,7 @@ def replace_key(
 
 def revoke_key(connection: Connection, key_id: str, by: Acting = UNNAMED) -> KeyRow:
     """End a key; `IdentityNotFoundError` for an unknown one, and one that is revoked stays as it is."""
+    lock_acts(connection)
     key = required_key(connection, key_id)
     if key.revoked_at is not None:
         return key
@@ -205,8 +220,7 @@ def _end_key(connection: Connection, key: KeyRow, *, grace_s: int = 0) -> KeyRow
     if grace_s:
         end = moment + timedelta(seconds=grace_s)
         change = {"expires_at": end if key.expires_at is None else min(key.expires_at, end)}
-    is_live = sa.and_(keys.c.key_id == key.key_id, keys.c.revoked_at.is_(None))
-    connection.execute(keys.update().where(is_live).values(change))
+    connection.execute(keys.update().where(keys.c.key_id == key.key_id).values(change))
     return required_key(connection, key.key_id)
 
 
