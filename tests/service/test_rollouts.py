@@ -1,6 +1,7 @@
 """Rollouts: many forks of one state, each with its seed; recorded, repeatable, resumed where they broke."""
 
 import asyncio
+import logging
 import statistics
 
 import pytest
@@ -21,9 +22,11 @@ from archetype.errors import (
 )
 from archetype.log.run_payloads import RunRollout
 from archetype.service.admission import CommandRequest
+from archetype.service.container import ServiceContainer
 from archetype.service.rollout_results import RolloutRequest
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
+from damaged import empty_payloads
 
 RUN_ONE = RunRequest(steps=1)
 
@@ -245,6 +248,24 @@ async def test_forks_go_with_their_base_world(services):
     assert (info.status, info.error) == ("failed", "its world was removed")
     assert await live_names(services) == set()
     assert await is_sound(services)
+
+
+async def test_a_rollout_whose_command_is_damaged_keeps_no_run_waiting(services, database_url, caplog):
+    async with ServiceContainer(database_url) as stopping:
+        world_id, gate = await a_casino(stopping), Gate()
+        stopping.world_service.live_worlds.of(world_id).resources.insert(gate)
+        started = await stopping.run_service.start(world_id, asked(4, parallel=1))
+        await gate.is_reached.wait()
+        stopping.simulation_service.stop()
+        gate.is_open.set()
+    await empty_payloads(services.database, "run_rollout")
+    waiting = await services.simulation_service.accept(await a_casino(services), RUN_ONE)
+    with caplog.at_level(logging.WARNING):
+        assert waiting.run_id in await services.run_service.resume_interrupted()
+        assert (await services.run_service.wait(waiting.run_id)).status == "completed"
+        assert (await services.run_service.cancel(started.run_id)).status == "cancelling"
+    told = [record.message for record in caplog.records if str(started.run_id) in record.message]
+    assert len(told) == 1
 
 
 async def test_a_rollout_nobody_computes_is_cleared_up_when_it_is_cancelled(services):

@@ -31,6 +31,7 @@ from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
 from archetype.store import moments
+from damaged import empty_payloads
 
 
 class Turnstile:
@@ -487,6 +488,21 @@ async def test_a_run_whose_code_is_not_loaded_stays_as_it_is_and_is_logged_once(
     assert len(told) == 1
     assert str(run_id) in told[0].message
     assert await ends(services) == [("running", 2, None)]
+
+
+async def test_a_run_whose_command_is_damaged_is_logged_once_and_keeps_no_other_waiting(services, caplog):
+    damaged, sound = [await a_world(services) for _ in range(2)]
+    first = await services.simulation_service.accept(damaged, RunRequest(steps=3))
+    await empty_payloads(services.database, "run")
+    second = await services.simulation_service.accept(sound, RunRequest(steps=3))
+    with caplog.at_level(logging.WARNING):
+        assert await services.run_service.resume_interrupted() == [second.run_id]
+        assert (await services.run_service.wait(second.run_id)).ticks_completed == 3
+        assert await services.run_service.resume_interrupted() == []
+    (told,) = [record.message for record in caplog.records if "cannot go on here" in record.message]
+    assert str(first.run_id) in told
+    assert "does not match its hash" in told
+    assert (await services.run_service.find(first.run_id)).status == "waiting"
 
 
 async def test_a_watch_takes_up_at_once_and_looks_again(services):

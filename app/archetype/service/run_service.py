@@ -32,7 +32,7 @@ from archetype.service.simulation import SimulationService
 from archetype.service.states import OnTick
 from archetype.store import run_rows as store
 from archetype.store.database import Database
-from archetype.store.log import checked
+from archetype.store.log import LogRow, checked
 from archetype.store.run_ends import cancel_run
 from archetype.store.worlds import WorldRow
 
@@ -148,7 +148,7 @@ class RunService:
         command = (await self._database.read(lambda connection: store.run_input(connection, run_id))).command
         view = await self._database.read(lambda connection: store.find_view(connection, run_id))
         if view is not None and command.event.type == CommandType.RUN_ROLLOUT:
-            self._take_up(view.row, recorded_rollout(view.row, command))
+            self._resume(view.row, command)
 
     async def wait(self, run_id: UUID) -> RunInfo:
         """Return a run once it has ended, or as it is when this process stops."""
@@ -182,8 +182,8 @@ class RunService:
     async def resume_interrupted(self) -> list[UUID]:
         """Take up the runs that a crash or a stop cut short and that nobody else runs; return their ids.
 
-        They do the rest of what was asked for, in the background. One whose code is not loaded here stays as
-        it is, which is logged once.
+        They do the rest of what was asked for, in the background. One whose code is not loaded here, or whose
+        command is damaged, stays as it is, which is logged once.
         """
         found = await self._database.read(
             lambda connection: store.interrupted(connection, self._simulation.owner)
@@ -193,13 +193,28 @@ class RunService:
             run_id = each.run.run_id
             if run_id in self._tasks or self._simulation.is_running(run_id):
                 continue
-            checked([each.command])
-            if len(self._tasks) < RUNS_WAITING_MAX:
-                is_rollout = each.command.event.type == CommandType.RUN_ROLLOUT
-                recorded = recorded_rollout if is_rollout else recorded_request
-                self._take_up(each.run, recorded(each.run, each.command))
+            if len(self._tasks) < RUNS_WAITING_MAX and self._resume(each.run, each.command):
                 taken.append(run_id)
         return taken
+
+    def _resume(self, row: store.RunRow, command: LogRow) -> bool:
+        """Take up a run by its command in the log; one that is damaged keeps no other from going on."""
+        is_rollout = command.event.type == CommandType.RUN_ROLLOUT
+        recorded = recorded_rollout if is_rollout else recorded_request
+        try:
+            checked([command])
+            request = recorded(row, command)
+        except ArchetypeError as error:
+            self._tell(row.run_id, error)
+            return False
+        self._take_up(row, request)
+        return True
+
+    def _tell(self, run_id: UUID, error: ArchetypeError) -> None:
+        """Say once why a run stays as it is: whoever looks for interrupted ones finds it again and again."""
+        if run_id not in self._told:
+            self._told.add(run_id)
+            logger.warning("Run %s cannot go on here: %s", run_id, error.message)
 
     def watch(self, *, on_tick: OnTick | None = None) -> None:
         """Take up interrupted runs now, and from now on as they are found; `on_tick` hears of their ticks."""
@@ -271,9 +286,7 @@ class RunService:
         except (UnavailableError, WorldBusyError, WorldArchivedError):
             pass  # it stays as it is, for whoever finds it next
         except (CodeNotLoadedError, CodeChangedError) as error:
-            if run_id not in self._told:
-                self._told.add(run_id)
-                logger.warning("Run %s cannot go on here: %s", run_id, error.message)
+            self._tell(run_id, error)
         except ArchetypeError:
             pass  # the run's row says it
         except Exception:
