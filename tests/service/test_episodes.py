@@ -122,6 +122,19 @@ async def test_a_started_episode_seals_nothing_before_it_is_judged(services):
     assert world.open_tick == world.tick
 
 
+async def test_an_episode_that_had_to_wait_and_took_no_tick_stands_where_it_was_judged(services):
+    world_id = await a_track(services)
+    request = asked(command_id=new_id(), condition=Condition.parse("Lap.count >= 3"))
+    first = await services.run_service.start(world_id, RunRequest(steps=3))
+    waiting = await services.episode_service.start(world_id, request)
+    for each in (first, waiting):
+        assert (await services.run_service.wait(each.run_id)).status == "completed"
+    result = await services.episode_service.run(world_id, request)
+    assert (result.from_tick, result.to_tick, result.steps, result.reason) == (3, 3, 0, "condition")
+    other = await services.episode_service.run(world_id, asked(condition=Condition.parse("Lap.count >= 3")))
+    assert (result.commit_hash, other.steps) == (other.commit_hash, 0)
+
+
 async def test_a_retry_is_answered_as_the_first_time(services):
     world_id, command_id = await a_track(services), new_id()
     request = asked(2, command_id=command_id, returns=WORTH)

@@ -290,6 +290,19 @@ async def test_log_spaced_keeps_run_ends_labels_and_fork_points_too(services):
     assert (await verify(services.database)).faults == ()
 
 
+async def test_a_run_that_had_to_wait_ends_where_its_last_tick_is(services):
+    world_id = await world_of(services, "Rolling")
+    first = await services.run_service.start(world_id, RunRequest(steps=101))
+    second = await services.run_service.start(world_id, RunRequest(steps=50))
+    for each in (first, second):
+        assert (await services.run_service.wait(each.run_id)).status == "completed"
+    await run(services, world_id, 400)
+    assert second.from_tick < 101, "it was asked for while the first one ran"
+    assert (await plan(services, keep="log-spaced")).kept["a run ended with it"] == 2
+    await thin(services, keep="log-spaced")
+    assert {100, 150, 550} <= set(await stored_ticks(services))
+
+
 @pytest.mark.parametrize(
     "options", [{"keep": "all"}, {"keep": "log-spaced", "keep_every": 2}, {"keep_every": 0}], ids=str
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,7 +13,8 @@ from sqlalchemy.engine import Connection
 from archetype.store.acceptance import Answer, NewCommand
 from archetype.store.acts import UNNAMED, Acting, ActType, record_act
 from archetype.store.append import append, lock_log
-from archetype.store.schema import Id, pages, programs, runs, snapshots, ticks, worlds
+from archetype.store.run_rows import last_ticks
+from archetype.store.schema import Id, pages, programs, snapshots, ticks, worlds
 
 __all__ = [
     "Holdings",
@@ -67,14 +67,9 @@ def holdings(connection: Connection, world_id: UUID) -> Holdings:
         code_hashes,
         {bytes(row.code_hash): row.document for row in connection.execute(used)},
         sorted(connection.scalars(forks)),
-        set(connection.scalars(_run_ends(world_id))),
+        last_ticks(connection, world_id),
         set(connection.scalars(_LABEL_TICKS, {"world_id": world_id})),
     )
-
-
-def _run_ends(world_id: UUID) -> sa.Select[Any]:
-    last = runs.c.from_tick + runs.c.ticks_completed - 1
-    return sa.select(last).where(runs.c.world_id == world_id, runs.c.ticks_completed > 0)
 
 
 _LABEL_TICKS = sa.text(

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from archetype.clock import is_alive
 from archetype.errors import CorruptionError
 from archetype.log.command import CommandType
+from archetype.log.facts import FactType
 from archetype.store.log import LogRow, log_row
 from archetype.store.moments import database_now
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
@@ -29,6 +30,7 @@ __all__ = [
     "find_view",
     "interrupted",
     "is_leased",
+    "last_ticks",
     "list_views",
     "run_input",
     "run_row",
@@ -161,6 +163,39 @@ def interrupted(connection: Connection, owner: str) -> list[Interrupted]:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSpan:
+    """The ticks `from_tick` <= t < `to_tick` that a run computed; others may lie between them.
+
+    Without a tick it is where the run ended, or was asked for. `commit_hash` is the last one's, if any,
+    `rejected_count` the commands that could not be applied.
+    """
+
+    from_tick: int
+    to_tick: int
+    commit_hash: bytes | None
+    rejected_count: int
+
+
+_SPANS = sa.select(
+    sa.func.min(ticks.c.tick).label("first"),
+    sa.func.max(ticks.c.tick).label("last"),
+    sa.func.sum(ticks.c.rejected_count).label("rejected_count"),
+).group_by(ticks.c.run_id)
+
+
+def run_span(connection: Connection, run: RunRow) -> RunSpan:
+    """Return which ticks a run computed, and what they come to."""
+    own = (ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
+    row = connection.execute(_SPANS.where(*own)).one_or_none()
+    if row is None:
+        tick = _ended_at(connection, run)
+        return RunSpan(tick, tick, None, 0)
+    commit = sa.select(ticks.c.commit_hash).where(ticks.c.world_id == run.world_id, ticks.c.tick == row.last)
+    commit_hash = bytes(connection.execute(commit).scalar_one())
+    return RunSpan(row.first, row.last + 1, commit_hash, int(row.rejected_count))
+
+
+@dataclass(frozen=True, slots=True)
 class RunTotals:
     """What the ticks of a run come to: commands that could not be applied, and the tick behind its last."""
 
@@ -169,36 +204,34 @@ class RunTotals:
 
 
 def run_totals(connection: Connection, run: RunRow) -> RunTotals:
-    """Sum the ticks of a run up; others may lie between them."""
-    statement = sa.select(
-        sa.func.coalesce(sa.func.sum(ticks.c.rejected_count), 0),
-        sa.func.coalesce(sa.func.max(ticks.c.tick) + 1, run.from_tick),
-    ).where(ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
-    rejected_count, next_tick = connection.execute(statement).one()
-    return RunTotals(int(rejected_count), int(next_tick))
+    """Sum the ticks of a run up; without one it stands where it was asked for."""
+    span = run_span(connection, run)
+    return RunTotals(span.rejected_count, run.from_tick if span.commit_hash is None else span.to_tick)
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpan:
-    """The ticks `from_tick` <= t < `to_tick` that a run computed, and the last one's commit, if any."""
-
-    from_tick: int
-    to_tick: int
-    commit_hash: bytes | None
+def last_ticks(connection: Connection, world_id: UUID) -> set[int]:
+    """Return the last tick of each run of a world that has one."""
+    return {row.last for row in connection.execute(_SPANS.where(ticks.c.world_id == world_id))}
 
 
-def run_span(connection: Connection, run: RunRow) -> RunSpan:
-    """Return which ticks a run computed."""
+def _ended_at(connection: Connection, run: RunRow) -> int:
+    """Return the world's next tick when a run ended, or as long as it has not, when it was asked for."""
+    asked = sa.select(events.c.version).where(
+        events.c.world_id == run.world_id, events.c.event_id == run.event_id
+    )
     statement = (
-        sa.select(ticks.c.tick, ticks.c.commit_hash)
-        .where(ticks.c.world_id == run.world_id, ticks.c.tick >= run.from_tick, ticks.c.run_id == run.run_id)
+        sa.select(events.c.tick)
+        .where(
+            events.c.world_id == run.world_id,
+            events.c.version > asked.scalar_subquery(),
+            events.c.type == FactType.RUN_FINISHED,
+            events.c.payload.contains(f'"run_id":"{run.run_id}"', autoescape=True),
+        )
+        .order_by(events.c.version.desc())
         .limit(1)
     )
-    first = connection.execute(statement.order_by(ticks.c.tick)).one_or_none()
-    last = connection.execute(statement.order_by(ticks.c.tick.desc())).one_or_none()
-    if first is None or last is None:
-        return RunSpan(run.from_tick, run.from_tick, None)
-    return RunSpan(first.tick, last.tick + 1, bytes(last.commit_hash))
+    tick = connection.scalar(statement)
+    return run.from_tick if tick is None else tick
 
 
 @dataclass(frozen=True, slots=True)
