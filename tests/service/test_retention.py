@@ -62,6 +62,21 @@ class Erring(AsyncProcessor):
         return df.with_column(X, col(X) + (float(Erring.count) if tick == 4 else 1.0))
 
 
+class Stick:
+    """A live handle, which the process has that runs the world, and nobody who replays it elsewhere."""
+
+
+class Stirring(AsyncProcessor):
+    """Stirs the grains with a stick, if it has been told to."""
+
+    components = (Grain,)
+
+    async def process(self, df, *, resources, is_stirring=False, **kwargs):
+        if is_stirring:
+            resources.require(Stick)
+        return df.with_column(X, col(X) + 1.0)
+
+
 async def world_of(services, *names, snapshots=1):
     info = await services.world_service.create_world(WorldConfig(name="demo", seed=4, snapshots=snapshots))
     start = [CommandRequest("add_processor", {"processor": name}) for name in names]
@@ -193,6 +208,41 @@ async def test_without_the_recorded_code_nothing_goes(services, database_url, mo
     assert (result.ticks_dropped, list(result.unproved)) == (0, [0, 1, 2])
     assert "replace" in result.unproved[0]
     assert await stored_ticks(services) == [0, 1, 2, 3]
+
+
+async def test_a_tick_that_needs_what_is_not_here_keeps_its_snapshot(services, database_url):
+    """Whoever thins from elsewhere has no live handle: what a replay can do without it goes all the same."""
+    world_id = await world_of(services, "Stirring")
+    services.world_service.live_worlds.of(world_id).resources.insert(Stick())
+    await run(services, world_id, 3)
+    stir = RunRequest(steps=2, inputs={"is_stirring": True})
+    await services.simulation_service.run(world_id, stir)
+    await run(services, world_id, 4)
+    before = await values(services)
+    async with ServiceContainer(database_url) as other:
+        result = await thin(other)
+    assert (result.ticks_dropped, list(result.unproved)) == (6, [3, 4])
+    assert "Stick" in result.unproved[3]
+    assert await stored_ticks(services) == [3, 4, 8]
+    assert await values(services) == before
+
+
+async def test_what_only_a_tick_that_cannot_be_computed_leads_to_keeps_its_snapshot(services, database_url):
+    """Its snapshot is gone already, with a process that had what it needs."""
+    world_id = await world_of(services, "Stirring")
+    services.world_service.live_worlds.of(world_id).resources.insert(Stick())
+    stir = RunRequest(steps=2, inputs={"is_stirring": True})
+    await services.simulation_service.run(world_id, stir)
+    await run(services, world_id, 3)
+    await thin(services, keep_every=3)
+    await services.simulation_service.run(world_id, RunRequest(steps=1))
+    assert await stored_ticks(services) == [2, 4, 5]
+    async with ServiceContainer(database_url) as other:
+        result = await thin(other)
+    assert (result.ticks_dropped, list(result.unproved)) == (1, [2])
+    assert "the tick before it could not be computed" in result.unproved[2]
+    assert "Stick" in result.unproved[2]
+    assert await stored_ticks(services) == [2, 5]
 
 
 async def test_a_fork_can_begin_at_a_tick_that_was_thinned(services):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from archetype.errors import CodeChangedError, CodeNotLoadedError, DivergenceError
+from archetype.errors import DivergenceError, TickFailedError
 from archetype.log.command import CommandType
 from archetype.service.answers import refusal
 from archetype.service.direct import direct_command
@@ -180,10 +179,15 @@ class RetentionService:
         replayer = Replayer(self._database, self._worlds.live_worlds.of(world.world_id).resources)
         wanted = set(candidates)
         before: Projection | None = None
-        with suppress(CodeNotLoadedError, CodeChangedError, DivergenceError):
+        why = ""
+        try:
             before = await self._states.projection(world, candidates[0] - 1)
+        except (TickFailedError, DivergenceError) as error:
+            why = f"the tick before it could not be computed: {error.message}"
         async for row in self._states.rows(lineage, candidates[0], candidates[-1] + 1):
-            after, why = await _rebuilt(replayer, before, row)
+            after: Projection | None = None
+            if before is not None:
+                after, why = await _rebuilt(replayer, before, row)
             if after is None:
                 after = await self._states.stored(world.world_id, row.tick)
                 if row.tick in wanted:
@@ -203,18 +207,14 @@ class RetentionService:
         return await self._database.write(lambda connection: store.collect_pages(connection, acting))
 
 
-async def _rebuilt(
-    replayer: Replayer, before: Projection | None, row: TickRow
-) -> tuple[Projection | None, str]:
+async def _rebuilt(replayer: Replayer, before: Projection, row: TickRow) -> tuple[Projection | None, str]:
     """Compute a tick again; None, and why, where it cannot be or comes out as another state."""
-    if before is None:
-        return None, "the tick before it could not be computed"
     recorded = await replayer.read(before, row)
     if not recorded.program.is_deterministic:
         return None, "it is not deterministic"
     try:
         after = await replayer.compute(before, recorded)
-    except (CodeNotLoadedError, CodeChangedError) as error:
+    except TickFailedError as error:
         return None, error.message
     if after.snapshot.state_hash != row.state_hash:
         return None, "computed again it is another state"
