@@ -1,5 +1,6 @@
 """Quotas where they are counted: in the append, the same on both databases, and as a plain model says."""
 
+import asyncio
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from archetype.clock import new_id, utc_now
 from archetype.errors import QuotaExceededError
 from archetype.log.costs import DEFAULT_QUOTA, Quota
+from archetype.service.verification.verify import verify
 from archetype.store.acceptance import NewCommand, Status
 from archetype.store.append import append
 from archetype.store.usage import day_of, find_usage, set_quota
@@ -194,3 +196,13 @@ async def test_the_append_refuses_what_the_rule_refuses(database, calls, per_tic
             {model.answer(each)} for each in call
         ]
     assert (await usage(database, actor_id)).tokens == model.in_day
+
+
+async def test_who_changes_a_quota_at_once_with_others_undoes_nothing_of_theirs(services):
+    """Each names one half; whatever the order, both halves end as somebody set them, and the acts tell it."""
+    await services.identity_service.create_actor("ann", roles=["player"])
+    changes = [{"commands_per_tick": 7}, {"tokens_per_day": 8}] * 4
+    await asyncio.gather(*(services.quota_service.set("ann", change) for change in changes))
+    found = await services.quota_service.show("ann")
+    assert (found.commands_per_tick, found.tokens_per_day) == (7, 8)
+    assert (await verify(services.database)).faults == ()

@@ -17,7 +17,7 @@ from archetype.log.costs import Quota
 from archetype.log.hashes import iso_utc
 from archetype.service.gate import LOCAL, Principal
 from archetype.store import usage as store
-from archetype.store.acts import ActType, record_act
+from archetype.store.acts import ActType, lock_acts, record_act
 from archetype.store.database import Database
 from archetype.store.identities import ActorRow, find_actor, list_actors
 
@@ -85,6 +85,7 @@ class QuotaService:
         _check(change)
 
         def write(connection: Connection) -> ActorQuota:
+            lock_acts(connection)
             actor = find_actor(connection, name)
             before = store.find_usage(connection, actor.actor_id).quota
             quota = Quota(**{field: change.get(field, getattr(before, field)) for field in QUOTA_FIELDS})

@@ -220,7 +220,10 @@ def find_usage(connection: Connection, actor_id: UUID) -> Usage:
 
 
 def set_quota(connection: Connection, actor_id: UUID, quota: Quota, reason: str | None) -> Usage:
-    """Set the quota of an actor, from the next command on; the default one leaves no row."""
+    """Set the quota of an actor, from the next command on; the default one leaves no row.
+
+    Whoever sets one by what it was holds the lock of the acts, so that nobody sets another meanwhile.
+    """
     connection.execute(quotas.delete().where(quotas.c.actor_id == actor_id))
     if quota != DEFAULT_QUOTA:
         row = {
