@@ -104,12 +104,25 @@ _RIGHTS: Mapping[str, Sequence[str]] = {
     "administrative_acts": ("INSERT",),
     "origins": ("INSERT", "UPDATE"),
     "quotas": ("INSERT", "DELETE"),
-    "tick_usage": ("INSERT", "UPDATE"),
+    "tick_usage": ("INSERT", "UPDATE", "DELETE"),
     "daily_usage": ("INSERT", "UPDATE"),
 }
 """What a server does to each table beside reading it."""
 
-_FUNCTIONS = ("append_commands", "lock_log")
+_READ_BESIDE = ("lineage", "alembic_version")
+"""What a server reads that is none of its tables."""
+
+_FUNCTIONS = (
+    "append_commands",
+    "append_judged",
+    "charge_commands",
+    "event_digest",
+    "iso_utc",
+    "lock_log",
+    "quota_refusals",
+    "spread",
+)
+"""What a server calls, and what that calls in its name."""
 
 
 def missing_rights(connection: Connection) -> list[str]:
@@ -117,7 +130,7 @@ def missing_rights(connection: Connection) -> list[str]:
     wanted = [
         (right, table.name) for table in metadata.sorted_tables for right in ("SELECT", *_RIGHTS[table.name])
     ]
-    wanted.append(("SELECT", "alembic_version"))
+    wanted += [("SELECT", name) for name in _READ_BESIDE]
     has_table = sa.text("SELECT has_table_privilege(CAST(:name AS text), CAST(:right AS text))")
     missing = [
         f"{right} on {name}"

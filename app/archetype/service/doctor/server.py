@@ -63,7 +63,7 @@ def check_rights(user: str, missing: Sequence[str]) -> Finding:
     """Judge what the database's user may do; `missing` are rights as `INSERT on events`."""
     if not missing:
         return ok("rights", f"user {user!r} may do all that a server does")
-    grants = " ".join(_grant(right, user) for right in missing)
+    grants = " ".join(dict.fromkeys(_grant(right, user) for right in missing))
     shown = ", ".join(missing)
     return error("rights", f"user {user!r} may not {shown}", grants)
 
