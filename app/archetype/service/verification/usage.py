@@ -20,6 +20,9 @@ from archetype.store.usage import day_of
 __all__ = ["UsageTally"]
 
 _Place = tuple[UUID, UUID, int]
+"""An actor in a world's tick."""
+
+_Tick = tuple[UUID, int]
 
 
 class UsageTally:
@@ -31,7 +34,7 @@ class UsageTally:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._rows: dict[_Place, int] = {}
-        self._ticks: dict[_Place, int] = {}
+        self._ticks: dict[_Tick, dict[UUID, int]] = {}
         self._committed: dict[UUID, int] = {}
         self._days: dict[tuple[UUID, str], tuple[int, int]] = {}
 
@@ -51,9 +54,14 @@ class UsageTally:
             self._count_command(event)
         elif event.type == FactType.TICK_COMMITTED:
             self._committed[event.world_id] = event.tick
-            for key in [key for key in self._ticks if key[1:] == (event.world_id, event.tick)]:
-                if key not in self._rows:
-                    del self._ticks[key]
+            self._forget(event.world_id, event.tick)
+
+    def _forget(self, world_id: UUID, tick: int) -> None:
+        """Keep of a committed tick only what rows tell of still."""
+        counted = self._ticks.pop((world_id, tick), {})
+        told = {actor: count for actor, count in counted.items() if (actor, world_id, tick) in self._rows}
+        if told:
+            self._ticks[world_id, tick] = told
 
     def _count_command(self, event: HashedEvent) -> None:
         # What a fork took along was paid for where it was accepted.
@@ -63,15 +71,20 @@ class UsageTally:
         commands, tokens = self._days.get(day, (0, 0))
         self._days[day] = (commands + 1, tokens + cost)
         if event.version > 1:  # the command that makes a world takes no place in its ticks
-            key = (event.actor_id, event.world_id, event.tick)
-            self._ticks[key] = self._ticks.get(key, 0) + 1
+            by_actor = self._ticks.setdefault((event.world_id, event.tick), {})
+            by_actor[event.actor_id] = by_actor.get(event.actor_id, 0) + 1
 
     async def finish(self, reading: Reading) -> None:
         """Compare the rows with what was counted."""
-        for key in sorted(self._rows.keys() | self._ticks.keys(), key=str):
+        ticks: dict[_Place, int] = {
+            (actor_id, *tick): count
+            for tick, by_actor in self._ticks.items()
+            for actor_id, count in by_actor.items()
+        }
+        for key in sorted(self._rows.keys() | ticks.keys(), key=str):
             if key not in self._rows and key[2] <= self._committed.get(key[1], -1):
                 continue
-            self._compare(_tick_place(*key), "commands", self._rows.get(key), self._ticks.get(key))
+            self._compare(_tick_place(*key), "commands", self._rows.get(key), ticks.get(key))
         statement = audit.select(daily_usage)
         for row in await reading.read(lambda connection: list(connection.execute(statement))):
             where = place(actor=row.actor_id, day=row.day)
