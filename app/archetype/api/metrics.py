@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from typing import get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -101,7 +102,7 @@ class Metrics(Observer):
         """Let counters begin at 0: an alert on an increase would miss the first of a series that appears."""
         for kind in _DENIED.values():
             self._denials.labels(kind)
-        for change in ("taken", "taken_over", "lost"):
+        for change in get_args(LeaseChange):
             self._leases.labels(change)
 
     def count_request(self, method: str, path: str, status: int, duration_s: float) -> None:

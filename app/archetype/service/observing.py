@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from archetype.clock import monotonic_s
@@ -15,8 +15,8 @@ __all__ = ["FlushSeen", "LeaseChange", "Observer", "Observers", "Phases", "TickS
 
 logger = logging.getLogger(__name__)
 
-LeaseChange = str
-"""`taken` for a run, `taken_over` from another process, or `lost` to one."""
+LeaseChange = Literal["taken", "taken_over", "lost"]
+"""What became of a world's lease here: taken for a run, taken over from another process, or lost to one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ Mapper = Callable[[Connection], T]
 """A use of a connection. It runs inside a transaction, and on SQLite in another thread."""
 
 SILENCE_S = 120.0
-"""How long any other statement does; `?command_timeout=` in the URL is another number of seconds."""
+"""How long a statement that is no append waits for PostgreSQL's answer; `?command_timeout=` in the URL is
+another number of seconds."""
 
 
 def parse_url(url: str) -> URL:

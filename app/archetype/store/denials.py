@@ -16,7 +16,6 @@ from archetype.store.moments import database_now
 from archetype.store.schema import denials, origins
 
 __all__ = [
-    "GUARDED_ROWS",
     "DenialRow",
     "Origin",
     "count_denials",
@@ -25,9 +24,6 @@ __all__ = [
     "note_origin",
     "write_denials",
 ]
-
-GUARDED_ROWS = 100
-"""The newest denials, which the database lets nobody remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def count_denials(connection: Connection) -> int:
 
 
 def evict_denials(connection: Connection, row_count: int) -> None:
-    """Remove that many of the oldest rows."""
+    """Remove that many of the oldest rows; the database lets nobody remove one of the newest hundred."""
     oldest = sa.select(denials.c.denial_id).order_by(denials.c.denial_id).limit(row_count)
     connection.execute(denials.delete().where(denials.c.denial_id.in_(oldest)))
 

@@ -113,17 +113,19 @@ def write_snapshot(connection: Connection, snapshot: TickSnapshot) -> None:
         connection.execute(insert_new(connection, snapshots), rows)
 
 
+_SNAPSHOT_ROWS = (
+    sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
+    .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
+    .order_by(snapshots.c.tick, snapshots.c.archetype_id)
+)
+
+
 def snapshots_between(connection: Connection, stretch: Stretch) -> dict[int, list[SnapshotRow]]:
     """Return the stored snapshots of a stretch by tick, each in order of archetype id."""
-    statement = (
-        sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
-        .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
-        .where(
-            snapshots.c.world_id == stretch.world_id,
-            snapshots.c.tick >= stretch.from_tick,
-            snapshots.c.tick < stretch.to_tick,
-        )
-        .order_by(snapshots.c.tick, snapshots.c.archetype_id)
+    statement = _SNAPSHOT_ROWS.where(
+        snapshots.c.world_id == stretch.world_id,
+        snapshots.c.tick >= stretch.from_tick,
+        snapshots.c.tick < stretch.to_tick,
     )
     found: dict[int, list[SnapshotRow]] = {}
     for row in connection.execute(statement):
@@ -149,12 +151,7 @@ def nearest_stored(connection: Connection, segments: Sequence[Segment], tick: in
 
 def snapshot_rows(connection: Connection, owner_id: UUID, tick: int) -> list[SnapshotRow]:
     """Return the snapshot after a tick, by the world that owns the tick, in order of archetype id."""
-    statement = (
-        sa.select(snapshots, archetypes.c.components, archetypes.c.schema)
-        .join(archetypes, archetypes.c.archetype_id == snapshots.c.archetype_id)
-        .where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick)
-        .order_by(snapshots.c.archetype_id)
-    )
+    statement = _SNAPSHOT_ROWS.where(snapshots.c.world_id == owner_id, snapshots.c.tick == tick)
     return [_snapshot_row(row) for row in connection.execute(statement)]
 
 

@@ -16,7 +16,16 @@ from archetype.log.lineage import Stretch
 from archetype.store.schema import events, ticks
 from archetype.store.snapshots import read_archetypes
 
-__all__ = ["TickCounts", "TickRow", "run_facts", "tick_counts", "tick_facts", "tick_row", "tick_rows"]
+__all__ = [
+    "TickCounts",
+    "TickRow",
+    "counts_at",
+    "run_facts",
+    "tick_counts",
+    "tick_facts",
+    "tick_row",
+    "tick_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WorldRow:
-    """A world as its row says; ticks, versions and ids as DESIGN's terms, times in UTC."""
+    """A world as its row says; ticks, versions and ids in the glossary's terms, times in UTC."""
 
     world_id: UUID
     name: str

@@ -79,7 +79,7 @@ class SimulationRoutes(Controller):
         summary="Run ticks",
         opt=needs(CommandType.RUN),
         status_code=200,
-        responses=_REFUSALS | problems(429) | _STARTED,
+        responses=_REFUSALS | _STARTED,
     )
     async def run(
         self,

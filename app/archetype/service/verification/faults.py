@@ -14,8 +14,6 @@ from archetype.store.raw_rows import Stored
 
 __all__ = ["CheckedCommit", "Fault", "FaultKind", "Findings", "VerifyReport", "place"]
 
-"""Faults that a report lists; the ones behind them are only counted."""
-
 
 class FaultKind(StrEnum):
     """What is at fault: a kind of row, or what rows say together."""
