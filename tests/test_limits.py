@@ -18,17 +18,19 @@ from archetype.core.archetype import Archetype, _archetype_of
 from archetype.core.arrow_types import parse_type
 from archetype.core.bulk import decode_batch, encode_batch
 from archetype.core.component import Component
+from archetype.core.config import WorldConfig
+from archetype.core.processor import AsyncProcessor
 from archetype.errors import ArchetypeError, LimitExceededError
 from archetype.examples.movement import Position
 from archetype.log.canonical import canonical_json
 from archetype.log.command import CommandType, check_payload
+from archetype.service import run_service
 from archetype.service.admission import CommandRequest, admit, admit_all
 from archetype.service.appender import Appender
 from archetype.service.container import ServiceContainer
 from archetype.service.forks import ForkRequest, check_depth, fork_ids
 from archetype.service.pending import BoundedAppender
 from archetype.service.ranges import committed_range
-from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.faults import FaultKind, Findings
 from archetype.store.acceptance import Answer, NewCommand, Status
@@ -282,9 +284,6 @@ class _Through:
 
     is_sqlite = True
 
-    async def accept(self, *_):
-        raise _ReachedError
-
 
 async def test_so_many_commands_wait_to_be_written():
     """The queue takes what just fills it, and then nothing, whoever asks."""
@@ -372,20 +371,52 @@ async def test_so_many_bytes_of_bodies_are_held(name):
     assert received == [most]
 
 
-async def test_so_many_runs_compute_and_wait():
-    service = RunService(None, _Through(), None)
-    for is_free in [True] * limits.RUNS_AT_ONCE_MAX + [False]:
-        assert service._slots.locked() is not is_free
-        if is_free:
-            await service._slots.acquire()
-    assert beyond("RUNS_AT_ONCE_MAX") == "waits for its turn"
-    service._tasks = dict.fromkeys(range(limits.RUNS_WAITING_MAX - 1))
-    with pytest.raises(_ReachedError):
-        await service.start(WORLD, RunRequest())
-    service._tasks[-1] = None
-    with pytest.raises(ArchetypeError) as caught:
-        await service.start(WORLD, RunRequest())
-    assert beyond("RUNS_WAITING_MAX") == f"{status_of(caught.value)} `{caught.value.code}`"
+class Gate:
+    """Holds what computes until it is open, and counts who has come to it."""
+
+    def __init__(self):
+        self.reached = asyncio.Queue()
+        self.is_open = asyncio.Event()
+
+
+class Halting(AsyncProcessor):
+    """Waits at the gate."""
+
+    components = (Position,)
+
+    async def process(self, df, *, resources, **kwargs):
+        gate = resources.require(Gate)
+        gate.reached.put_nowait(None)
+        await gate.is_open.wait()
+        return df
+
+
+async def test_so_many_runs_compute_and_wait(sqlite_url, monkeypatch):
+    """One more than compute at once may be held here: it waits for its turn, and another is refused."""
+    held_max = limits.RUNS_AT_ONCE_MAX + 1
+    monkeypatch.setattr(run_service, "RUNS_WAITING_MAX", held_max)
+    gate = Gate()
+    async with ServiceContainer(sqlite_url) as services:
+        started = []
+        for number in range(held_max):
+            world_id = (await services.world_service.create_world(WorldConfig(name=f"w{number}"))).world_id
+            requests = [CommandRequest("add_processor", {"processor": "Halting"})]
+            requests += [CommandRequest("spawn", {"components": [{"type": "Position"}]})]
+            await services.command_service.submit_batch(world_id, requests)
+            services.world_service.live_worlds.of(world_id).resources.insert(gate)
+            started.append(await services.run_service.start(world_id, RunRequest()))
+        for _ in range(limits.RUNS_AT_ONCE_MAX):
+            await gate.reached.get()
+        found = [(await services.run_service.find(each.run_id)).status for each in started]
+        assert (found.count("running"), found.count("waiting")) == (limits.RUNS_AT_ONCE_MAX, 1)
+        assert beyond("RUNS_AT_ONCE_MAX") == "waits for its turn"
+        with pytest.raises(ArchetypeError) as caught:
+            await services.run_service.start(world_id, RunRequest())
+        assert beyond("RUNS_WAITING_MAX") == f"{status_of(caught.value)} `{caught.value.code}`"
+        gate.is_open.set()
+        for each in started:
+            assert (await services.run_service.wait(each.run_id)).status == "completed"
+        await services.run_service.start(world_id, RunRequest())
 
 
 async def test_so_many_streams_are_open():

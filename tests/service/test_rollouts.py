@@ -205,7 +205,7 @@ async def test_a_rollout_that_was_cut_short_completes_exactly_the_episodes_that_
 
     services.simulation_service.run = run_twice
     started = await services.run_service.start(world_id, asked(5, parallel=1, condition=None))
-    await asyncio.wait({services.run_service._tasks[started.run_id]})
+    await services.run_service.close()
     assert len((await services.rollout_service.find(started.run_id)).episodes) == 2
     services.simulation_service.run = run
     assert started.run_id in await services.run_service.resume_interrupted()
@@ -243,7 +243,7 @@ async def test_forks_go_with_their_base_world(services):
     await gate.is_reached.wait()
     await services.world_service.remove_world(await services.world_service.find(world_id))
     gate.is_open.set()
-    await asyncio.wait({services.run_service._tasks[started.run_id]})
+    await services.run_service.close()
     info = await services.run_service.find(started.run_id)
     assert (info.status, info.error) == ("failed", "its world was removed")
     assert await live_names(services) == set()

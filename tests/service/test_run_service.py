@@ -402,7 +402,7 @@ async def test_a_world_that_another_living_process_runs_is_left_to_it(services, 
     async with ServiceContainer(database_url) as other:
         assert await other.run_service.resume_interrupted() == []
         second = await other.run_service.start(world_id, RunRequest(steps=3))
-        await asyncio.wait(set(other.run_service._tasks.values()) or {asyncio.create_task(asyncio.sleep(0))})
+        await other.run_service.close()
         assert (await other.run_service.find(second.run_id)).status == "waiting"
         assert await is_sound(services)
         turnstile.open()
@@ -483,7 +483,7 @@ async def test_a_run_whose_code_is_not_loaded_stays_as_it_is_and_is_logged_once(
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             (run_id,) = await services.run_service.resume_interrupted()
-            await asyncio.wait(set(services.run_service._tasks.values()))
+            await services.run_service.close()
     told = [record for record in caplog.records if "cannot go on here" in record.message]
     assert len(told) == 1
     assert str(run_id) in told[0].message
