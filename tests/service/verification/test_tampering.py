@@ -1,5 +1,6 @@
 """One flipped bit, or one row edited, removed or added anywhere in a stored past, is found and named."""
 
+import datetime as dt
 import random
 import re
 import uuid
@@ -22,6 +23,8 @@ COLUMNS = [
 ]
 FOUND_BY = {"worlds": "world_id", "runs": "event_id"}
 """Where a row is gone, the rows that need it tell: by this column of it, or by its key."""
+MADE_AT = {"actors": "created_at", "keys": "created_at", "quotas": "changed_at"}
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 REFUSALS = (
     "UniqueViolation",
     "NotNullViolation",
@@ -142,6 +145,30 @@ async def test_the_last_act_is_missed(tamper):
     (fault,) = await faults_of(tamper.url)
     assert fault.place.startswith("quota of actor")
     assert fault.message == "no act made it"
+
+
+@pytest.mark.parametrize(("table", "moment"), list(MADE_AT.items()))
+async def test_a_row_that_seems_older_than_the_first_act_is_found(tamper, table, moment):
+    """A database that was made with its acts holds nothing that they do not tell of."""
+    rows = await tamper.rows(f"SELECT * FROM {table}")
+    other = twin(table, rows[0], rows) | {moment: written(LONG_AGO, is_sqlite=tamper.is_sqlite)}
+    await tamper.insert(table, other)
+    (fault,) = await faults_of(tamper.url)
+    assert fault.place in places(table, other)
+    assert fault.message == "no act made it"
+
+
+async def test_an_actor_whose_acts_were_cut_off_is_found_however_old(tamper):
+    acts = await tamper.rows("SELECT * FROM administrative_acts ORDER BY number DESC")
+    quotas = await tamper.rows("SELECT * FROM quotas")
+    (bob,) = await tamper.rows("SELECT * FROM actors WHERE name = 'bob'")
+    for act in acts[: [act["act"] for act in acts].index("create_actor") + 1]:
+        await tamper.delete("administrative_acts", act)
+    for quota in quotas:
+        await tamper.delete("quotas", quota)
+    await tamper.set("actors", bob, created_at=written(LONG_AGO, is_sqlite=tamper.is_sqlite))
+    (fault,) = await faults_of(tamper.url)
+    assert (fault.place, fault.message) == (f"actor {bob['actor_id']}", "no act made it")
 
 
 def twin(table, row, rows):

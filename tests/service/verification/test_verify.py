@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import sqlalchemy as sa
 
+from archetype.clock import new_id, utc_now
 from archetype.core.config import WorldConfig
 from archetype.errors import InvalidInputError, LabelNotFoundError, TickNotFoundError, WorldNotFoundError
 from archetype.limits import FAULTS_MAX
@@ -19,7 +20,9 @@ from archetype.service.admission import CommandRequest
 from archetype.service.runs import RunRequest
 from archetype.service.verification.faults import FaultKind
 from archetype.service.verification.verify import verify
+from archetype.store import migrate
 from archetype.store.database import Database
+from archetype.store.schema import actors
 
 
 @asynccontextmanager
@@ -40,6 +43,20 @@ async def test_an_empty_database_is_sound(database):
     report = await verify(database)
     assert report.is_sound
     assert (report.worlds, report.events, report.pages, report.commit) == (0, 0, 0, None)
+
+
+async def test_an_actor_from_before_acts_were_kept_is_no_fault(database):
+    await migrate.downgrade(database, "0007")
+    old = {
+        "actor_id": new_id(),
+        "name": "ann",
+        "roles": '["admin"]',
+        "world_roles": "{}",
+        "created_at": utc_now(),
+    }
+    await database.write(lambda connection: connection.execute(actors.insert(), old))
+    await migrate.upgrade(database)
+    assert (await verify(database)).faults == ()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ __all__ = ["Told", "check_acts"]
 class Told:
     """What the acts say of actors, keys and quotas, by id.
 
-    Of what was made before `since`, the moment of the first act, they say nothing.
+    Of what was made before `since` they say nothing: acts were not kept yet. None is a database that was made
+    with them, so that they tell of all.
     """
 
     since: datetime | None = None
@@ -84,15 +85,22 @@ async def check_acts(reading: Reading, findings: Findings) -> Told:
             return told
         plain = dict(row.values)
         found: bytes = plain.pop("hash")
+        if number == 1:
+            told.since = _kept_since(plain)
         if plain["number"] != number:
             findings.add(FaultKind.ACT, place(act=number), "is missing")
             number = plain["number"]
         if act_hash(parent, **plain) != found:
             findings.add(FaultKind.ACT, where, "its hash does not follow from it and the act before it")
         parent = found
-        told.since = told.since or plain["recorded_at"]
         try:
             told.take_in(plain["act"], json.loads(plain["detail"]), plain["reason"])
         except (ValueError, KeyError, TypeError, AttributeError):
             findings.add(FaultKind.ACT, where, "detail has not the form of one: edited or damaged")
     return told
+
+
+def _kept_since(first: Mapping[str, Any]) -> datetime | None:
+    """Return from when on acts are kept; None where the first one made the database itself."""
+    is_of_all = first["act"] == ActType.MIGRATE and first["detail"].startswith('{"from":null,')
+    return None if is_of_all else first["recorded_at"]
