@@ -19,7 +19,10 @@ from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.denials import Denials
 from archetype.service.gate import LOCAL, Principal
+from archetype.service.verification.verify import verify
 from archetype.settings import Settings
+from archetype.store import denials as store
+from archetype.store.schema import origins
 
 
 async def denied(services, **options):
@@ -100,6 +103,18 @@ async def test_a_flood_is_counted_and_no_more(services, monkeypatch):
     rows = await denied(services, limit=2 * DENIALS_KEPT_MAX)
     assert len(rows) == DENIALS_KEPT_MAX + 1
     assert [(row.code, row.count) for row in rows if row.count > 1] == [("dropped", 50)]
+
+
+async def test_what_is_dropped_ends_behind_its_beginning_though_the_clock_is_set_back(services, monkeypatch):
+    now = [dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)]
+    monkeypatch.setattr(module, "utc_now", lambda: now[0])
+    for number in range(DENIALS_KEPT_MAX + 2):
+        services.denials.record("permission_denied", "not permitted", world=f"world-{number}")
+        now[0] -= dt.timedelta(seconds=1)
+    await services.denials.flush()
+    (dropped,) = [row for row in await denied(services, limit=2 * DENIALS_KEPT_MAX) if row.code == "dropped"]
+    assert (dropped.count, dropped.last_at) == (2, dropped.first_at)
+    assert (await verify(services.database)).faults == ()
 
 
 async def test_the_table_is_bounded_and_the_oldest_leave(database):
@@ -206,6 +221,21 @@ async def test_commands_say_from_where_they_came(services, monkeypatch):
     now_s[0] += 121
     await send(bob)
     assert len(await query(services, "SELECT * FROM origins")) == 4
+
+
+async def test_an_origin_holds_all_moments_of_its_notes_though_the_clock_is_set_back(services, monkeypatch):
+    now, now_s = [dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)], [1_000.0]
+    monkeypatch.setattr(store, "database_now", lambda _: now[0])
+    monkeypatch.setattr(origins_module, "monotonic_s", lambda: now_s[0])
+    who = Principal(new_id(), "ann", frozenset({"player"}), address="192.0.2.1")
+    for after_s in (0, -90, 60):
+        now[0] += dt.timedelta(seconds=after_s)
+        await services.gate.require(who, CommandType.CUSTOM, "demo")
+        now_s[0] += 61
+    (row,) = await services.database.read(lambda connection: connection.execute(sa.select(origins)).all())
+    late = dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC)
+    assert (row.first_at, row.last_at) == (late - dt.timedelta(seconds=90), late)
+    assert (await verify(services.database)).faults == ()
 
 
 async def test_an_origin_is_written_once_however_many_ask_at_once(services):

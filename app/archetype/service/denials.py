@@ -46,6 +46,11 @@ class _Counted:
     last_at: datetime
     count: int = 1
 
+    def once_more(self, at: datetime) -> None:
+        """Count one more; a clock that was set back moves no end before its beginning."""
+        self.count += 1
+        self.last_at = max(self.last_at, at)
+
     def row(self) -> DenialRow:
         return DenialRow(
             self.denial_id, *self.same, count=self.count, first_at=self.first_at, last_at=self.last_at
@@ -126,8 +131,7 @@ class Denials:
     def _count(self, same: _Same, at: datetime) -> None:
         counted = self._open.get(same)
         if counted is not None and at - counted.first_at < _TOGETHER:
-            counted.count += 1
-            counted.last_at = max(counted.last_at, at)
+            counted.once_more(at)
         elif max(len(self._open), len(self._unwritten)) < DENIALS_KEPT_MAX:
             counted = self._open[same] = _Counted(new_id(), same, at, at)
         else:
@@ -139,9 +143,8 @@ class Denials:
         if self._dropped is None:
             same = _Same("dropped", "too many that differ at once: only counted")
             self._dropped = _Counted(new_id(), same, at, at)
-            return
-        self._dropped.count += 1
-        self._dropped.last_at = at
+        else:
+            self._dropped.once_more(at)
 
     async def _flush_until_quiet(self) -> None:
         while self._unwritten or self._dropped is not None:

@@ -82,12 +82,18 @@ class Origin:
 
 
 def note_origin(connection: Connection, origin_id: UUID, origin: Origin) -> None:
-    """Note that an actor asks from somewhere now: a new row, or the end of one that is there."""
+    """Note that an actor asks from somewhere now: a new row, or one more moment of one that is there.
+
+    A row holds all its moments, also those of a clock that was set back in between.
+    """
     moment = database_now(connection)
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row: dict[str, Any] = {"origin_id": origin_id, "first_at": moment, "last_at": moment} | asdict(origin)
     statement = insert(origins)
-    upsert = statement.on_conflict_do_update(
-        index_elements=[origins.c.origin_id], set_={"last_at": statement.excluded.last_at}
-    )
+    noted = statement.excluded.last_at
+    change = {
+        "first_at": sa.case((noted < origins.c.first_at, noted), else_=origins.c.first_at),
+        "last_at": sa.case((noted > origins.c.last_at, noted), else_=origins.c.last_at),
+    }
+    upsert = statement.on_conflict_do_update(index_elements=[origins.c.origin_id], set_=change)
     connection.execute(upsert, row)
