@@ -168,6 +168,27 @@ def test_a_dump_is_restored_into_another_database_and_goes_on(
         asyncio.run(run_on(postgres_database_url, f"DROP DATABASE {name_of(scratch)} WITH (FORCE)"))
 
 
+@pytest.mark.postgres_only
+def test_what_the_url_says_to_us_is_not_said_to_pg_dump(command, postgres_database_url, programs, tmp_path):
+    url = f"{postgres_database_url}?command_timeout=60&ssl=prefer"
+    assert command("backup", tmp_path / "dump", "--database-url", url).json["position"] == 0
+
+
+@pytest.mark.postgres_only
+def test_pg_dump_is_given_the_password_beside_the_url(
+    command, postgres_database_url, programs, monkeypatch, tmp_path
+):
+    """A password in the URL would come before that one, and stand in the list of processes."""
+    spy = tmp_path / "pg_dump"
+    spy.write_text('#!/bin/sh\necho "$PGPASSWORD for $*" >&2\nexit 1\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    url = postgres_database_url.replace("@", ":s3cret@")
+    failed = command("backup", tmp_path / "dump", "--database-url", url)
+    assert "s3cret for --format=custom" in failed.err
+    assert f"--dbname={postgres_database_url}" in failed.err
+
+
 def name_of(url):
     return url.rsplit("/", 1)[1]
 

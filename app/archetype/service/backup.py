@@ -13,7 +13,7 @@ from pathlib import Path
 from archetype.clock import new_id
 from archetype.errors import CorruptionError, InvalidInputError, StateConflictError, UnavailableError
 from archetype.service.verification.verify import verify
-from archetype.store.backup import check_copy, copy_sqlite, head_position
+from archetype.store.backup import check_copy, copy_sqlite, head_position, program_url
 from archetype.store.database import Database
 
 __all__ = ["Backup", "back_up"]
@@ -95,15 +95,15 @@ async def _verify(copy: Path) -> None:
 
 
 async def _dump(database: Database, target: Path, *, overwrites: bool) -> Backup:
-    shown = database.url.set(drivername="postgresql", password=None).render_as_string()
+    source = f"--dbname={program_url(database.url)}"
     options = ["--format=custom", "--no-owner", "--no-privileges"]
     if shutil.which("pg_dump") is None or shutil.which("pg_restore") is None:
-        command = " ".join(["pg_dump", *options, f"--file={target}", f"--dbname={shown}"])
+        command = " ".join(["pg_dump", *options, f"--file={target}", source])
         msg = f"pg_dump and pg_restore are not on PATH; run where PostgreSQL's client is: {command}"
         raise UnavailableError(msg)
     position = await database.read(head_position)
     with _placed(database, target, overwrites=overwrites) as partial:
-        await _run(["pg_dump", *options, f"--file={partial}", f"--dbname={shown}"], database.url.password)
+        await _run(["pg_dump", *options, f"--file={partial}", source], database.url.password)
         listed = await _run(["pg_restore", "--list", str(partial)], None)
         if _DUMPED not in listed:
             msg = f"the dump of {database.name} does not hold the log; is its user permitted to read it?"

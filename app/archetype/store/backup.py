@@ -7,14 +7,18 @@ from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 
 from archetype.errors import CorruptionError, UnavailableError
 from archetype.store.schema import log_head
 
-__all__ = ["check_copy", "copy_sqlite", "head_position"]
+__all__ = ["check_copy", "copy_sqlite", "head_position", "program_url"]
 
 _FAULTS_SHOWN_MAX = 3
+_SHARED = frozenset(
+    {"host", "port", "passfile", "service", "servicefile", "target_session_attrs", "krbsrvname", "gsslib"}
+)
+"""What in a URL's query the driver and PostgreSQL's own programs read alike."""
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
@@ -55,6 +59,20 @@ def check_copy(copy: Path) -> int:
 def head_position(connection: Connection) -> int:
     """Return the position of the log's last event."""
     return int(connection.execute(sa.select(log_head.c.position)).scalar_one())
+
+
+def program_url(url: URL) -> str:
+    """Spell a PostgreSQL's URL for its own programs: without the password, and with what they know.
+
+    The driver's `ssl` is their `sslmode`; what else is the driver's or ours they refuse.
+    """
+    query = {name: value for name, value in url.query.items() if name in _SHARED}
+    if "ssl" in url.query:
+        query["sslmode"] = url.query["ssl"]
+    bare = URL.create(
+        "postgresql", url.username, host=url.host, port=url.port, database=url.database, query=query
+    )
+    return bare.render_as_string()
 
 
 def _damaged(path: Path, why: str) -> CorruptionError:
