@@ -12,6 +12,7 @@ CHECKS = {
     "database",
     "durability",
     "schema",
+    "objects",
     "runs",
     "leases",
     "log",
@@ -78,6 +79,20 @@ def test_another_schema_ends_the_examination(doctor, database_url):
     assert "keys" not in found(done)
 
 
+def test_a_guard_that_somebody_took_away_is_an_error(doctor, command, database_url):
+    name = "events_no_update" if is_sqlite(database_url) else "events_append_only"
+    change(database_url, f"DROP TRIGGER {name}" + ("" if is_sqlite(database_url) else " ON events"))
+    done = doctor()
+    assert done.code == 7
+    objects = found(done)["objects"]
+    assert (objects["severity"], objects["seen"]) == ("error", f"trigger {name} on events is missing")
+    assert "archetype verify" in objects["remedy"]
+    assert "keys" in found(done)
+    failed = command("db", "check", "--database-url", database_url)
+    assert failed.code == 7
+    assert name in failed.err
+
+
 def test_a_key_is_enough(doctor, command, database_url):
     for arguments in (("actor", "create", "root", "--role", "admin"), ("key", "create", "root")):
         assert command(*arguments, "--database-url", database_url).code == 0
@@ -128,6 +143,8 @@ def test_a_user_without_rights_is_told_which(command, postgres_database_url):
         granted = [each for each in rights["remedy"].split(";") if each.strip()]
         asyncio.run(run_on(postgres_database_url, *granted))
         assert found(command("doctor", "--database-url", url))["rights"]["severity"] == "ok"
+        asyncio.run(run_on(postgres_database_url, f"REVOKE ALL ON audit_trail, lineage FROM {role}"))
+        assert found(command("doctor", "--database-url", url))["objects"]["severity"] == "ok"
         asyncio.run(run_on(postgres_database_url, f"REVOKE ALL ON alembic_version FROM {role}"))
         assert "permission denied" in found(command("doctor", "--database-url", url))["database"]["seen"]
     finally:

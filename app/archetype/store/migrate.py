@@ -10,16 +10,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from archetype.errors import InvalidInputError
 from archetype.store.database import Database
+from archetype.store.objects import object_differences
 from archetype.store.schema import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["alembic_config", "differences", "downgrade", "upgrade"]
+__all__ = ["alembic_config", "changed_objects", "differences", "downgrade", "upgrade"]
 
 
 def alembic_config() -> Config:
@@ -44,17 +46,30 @@ async def downgrade(database: Database, revision: str, *, reason: str | None = N
 
 
 async def differences(database: Database) -> list[str]:
-    """Compare the database with the tables that the code expects; an empty list means equal.
+    """Compare the database with what the code expects to be there; an empty list means equal.
 
-    Comments are the migrations' alone, for those who read the schema with SQL.
+    Comments are the migrations' alone, for those who read the schema with SQL. Triggers, views and functions
+    are looked at where the tables are as they should be.
     """
+    folder = _sql_folder()
 
     def compare(connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         found = [each for part in compare_metadata(context, metadata) for each in _flat(part)]
-        return [str(each) for each in found if "comment" not in each[0]]
+        tables = [str(each) for each in found if "comment" not in each[0]]
+        return tables or object_differences(connection, folder)
 
     return await database.read(compare)
+
+
+async def changed_objects(database: Database) -> list[str]:
+    """Say which triggers, views and functions are not as the migrations made them, over tables that are."""
+    folder = _sql_folder()
+    return await database.read(lambda connection: object_differences(connection, folder))
+
+
+def _sql_folder() -> Path:
+    return Path(ScriptDirectory.from_config(alembic_config()).dir) / "sql"
 
 
 def _flat(difference: Any) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""What is stored: runs that nobody computes, pages that nothing refers to, keys, and the times of the log."""
+"""What is stored, and what guards it: objects, runs, pages that nothing refers to, keys, the log's times."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from archetype.store.health import KeyState, OpenRun
 from archetype.store.retention import PageUse
 from archetype.store.run_rows import is_leased
 
-__all__ = ["check_clock", "check_garbage", "check_keys", "check_log_time", "check_lost_runs", "check_runs"]
+__all__ = [
+    "check_clock",
+    "check_garbage",
+    "check_keys",
+    "check_log_time",
+    "check_lost_runs",
+    "check_objects",
+    "check_runs",
+]
 
 SKEW_WARNING_S = 1.0
 SKEW_ERROR_S = 5.0
 """Half of what a lease holds: beyond it, processes take living owners for dead ones."""
 
 _SET_CLOCK = "timedatectl set-ntp true, on the database's machine and on this one"
+
+_RESTORE = (
+    "archetype verify, for what was edited meanwhile; then drop what is none of ours, and make what is "
+    "missing or changed anew, with its statement in migrations/sql"
+)
 
 GARBAGE_WARNING_BYTES = 64 * 1024 * 1024
 EXPIRY_WARNING_DAYS = 14
@@ -86,6 +99,13 @@ def check_lost_runs(run_ids: Sequence[UUID]) -> list[Finding]:
         return []
     seen = f"{len(run_ids)} runs have no world, the first is {run_ids[0]}"
     return [error("runs", seen, "archetype verify, then restore from a backup")]
+
+
+def check_objects(differences: Sequence[str]) -> list[Finding]:
+    """Judge the triggers, views and functions: without those that guard it, history can be edited unseen."""
+    if not differences:
+        return [ok("objects", "triggers, views and functions are as the migrations made them")]
+    return [error("objects", each, _RESTORE) for each in differences]
 
 
 def check_garbage(unused: PageUse) -> Finding:

@@ -16,6 +16,7 @@ from archetype.service.doctor.contents import (
     check_keys,
     check_log_time,
     check_lost_runs,
+    check_objects,
     check_runs,
 )
 from archetype.service.doctor.files import check_file, check_journal, place_of
@@ -24,6 +25,7 @@ from archetype.service.doctor.installation import check_installation
 from archetype.service.doctor.server import check_rights, check_server
 from archetype.store import health
 from archetype.store.database import Database
+from archetype.store.migrate import changed_objects
 from archetype.store.retention import unused_pages
 
 __all__ = ["examine"]
@@ -77,12 +79,14 @@ async def _schema(database: Database) -> list[Finding]:
 async def _contents(database: Database) -> list[Finding]:
     """Check what is stored; where this user may not all that a server does, only that is said."""
     if database.is_sqlite:
-        return await database.read(lambda connection: _judged(connection, utc_now()))
+        objects = check_objects(await changed_objects(database))
+        return [*objects, *await database.read(lambda connection: _judged(connection, utc_now()))]
     facts = await database.read(health.server_facts)
     rights = check_rights(facts.user, await database.read(health.missing_rights))
     if rights.severity is not Severity.OK:
         return [rights]
-    return [rights, *await database.read(lambda connection: _judged(connection, facts.now))]
+    objects = check_objects(await changed_objects(database))
+    return [rights, *objects, *await database.read(lambda connection: _judged(connection, facts.now))]
 
 
 def _judged(connection: Connection, now: datetime) -> list[Finding]:
