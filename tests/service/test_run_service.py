@@ -31,6 +31,7 @@ from archetype.service.run_service import RunService
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
 from archetype.store import moments
+from archetype.store.schema import worlds
 from damaged import empty_payloads
 
 
@@ -562,12 +563,21 @@ async def test_whether_a_lease_has_ended_is_the_databases_clock_to_say(postgres_
         world_id = await a_world(services)
         await as_if_dead(services, world_id, 2, at=0)
         held = sa.text(
-            "UPDATE worlds SET lease_owner = 'elsewhere:1:1', lease_until = now() + interval '1 hour'"
+            "UPDATE worlds SET lease_owner = 'elsewhere:1:1', lease_until = now() + interval '15 seconds'"
         )
         await services.database.write(lambda connection: connection.execute(held))
         late = datetime(2999, 1, 1, tzinfo=UTC)
         monkeypatch.setattr(moments, "utc_now", lambda: late)
         assert await services.run_service.resume_interrupted() == []
+
+
+async def test_a_run_is_taken_up_whose_lease_is_from_before_the_clock_was_set_back(services):
+    world_id = await a_world(services)
+    await as_if_dead(services, world_id, 2, at=0)
+    late = sa.update(worlds).values(lease_owner="elsewhere:1:1", lease_until=datetime(2999, 1, 1, tzinfo=UTC))
+    await services.database.write(lambda connection: connection.execute(late))
+    (run_id,) = await services.run_service.resume_interrupted()
+    assert (await services.run_service.wait(run_id)).status == "completed"
 
 
 async def test_runs_are_listed_page_by_page_newest_first(services):

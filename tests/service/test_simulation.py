@@ -3,13 +3,14 @@
 import asyncio
 import itertools
 import json
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from daft import col
 
-from archetype.clock import new_id
+from archetype.clock import new_id, utc_now
 from archetype.core.config import WorldConfig
 from archetype.core.hooks import PostTick, PreTick
 from archetype.core.processor import AsyncProcessor
@@ -30,6 +31,7 @@ from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
 from archetype.service.verification.verify import verify
 from archetype.store.database import Database
+from archetype.store.schema import worlds
 
 X = "position__x"
 
@@ -302,20 +304,31 @@ async def test_a_world_removed_in_the_middle_of_a_tick_does_not_commit_it(servic
     assert await rows(services, "SELECT * FROM ticks") == []
 
 
+async def held_elsewhere(services, world_id, *, for_s):
+    """Let another machine's process hold a world."""
+    until = utc_now() + timedelta(seconds=for_s)
+    held = {"lease_owner": "elsewhere:1:1", "lease_epoch": 4, "lease_until": until}
+    taken = sa.update(worlds).where(worlds.c.world_id == world_id).values(held)
+    await services.database.write(lambda connection: connection.execute(taken))
+
+
 async def test_another_living_process_keeps_its_world(services):
     world_id = await a_world(services)
-    await services.database.write(
-        lambda connection: connection.execute(
-            sa.text("UPDATE worlds SET lease_owner = 'elsewhere:1:1', lease_epoch = 4, lease_until = :until"),
-            {"until": "2999-01-01T00:00:00.000000Z"}
-            if connection.dialect.name == "sqlite"
-            else {"until": __import__("datetime").datetime(2999, 1, 1, tzinfo=__import__("datetime").UTC)},
-        )
-    )
+    await held_elsewhere(services, world_id, for_s=15)
     with pytest.raises(WorldBusyError, match="elsewhere"):
         await step(services, world_id)
     world = await services.world_service.find(world_id)
     assert (world.head_version, world.open_tick) == (1, 0), "a refused run leaves nothing behind"
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_keeps_no_world(services):
+    """It ends later than any could that this clock wrote; the new epoch keeps its owner from committing."""
+    world_id = await a_world(services)
+    await held_elsewhere(services, world_id, for_s=3_600)
+    await step(services, world_id)
+    world = await services.world_service.find(world_id)
+    assert (world.committed_tick, world.lease_epoch) == (0, 5)
+    assert world.lease_until <= utc_now()
 
 
 async def test_a_world_is_free_for_another_process_as_soon_as_its_run_ends(services, database_url):

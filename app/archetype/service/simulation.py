@@ -35,14 +35,12 @@ from archetype.service.ticking import TickRunner
 from archetype.service.worlds import WorldService
 from archetype.store.acceptance import NewCommand
 from archetype.store.database import Database
+from archetype.store.leases import LEASE_TTL_S
 from archetype.store.run_ends import RunEnd, finish_run
 from archetype.store.run_rows import RunRow, run_totals
 from archetype.store.runs import BegunRun, NewRun, Sealed, begin_run
 
 __all__ = ["SimulationService"]
-
-LEASE_TTL_S = 10.0
-"""How long a dead owner on another machine keeps a world from the others."""
 
 
 class SimulationService:

@@ -18,7 +18,22 @@ from archetype.store.log import record_facts
 from archetype.store.schema import worlds
 from archetype.store.worlds import WorldRow
 
-__all__ = ["IS_HELD", "Lease", "holder", "renew_lease", "reserve_entity_ids", "take_lease"]
+__all__ = [
+    "IS_HELD",
+    "LEASE_TTL_S",
+    "Lease",
+    "holder",
+    "is_leased",
+    "renew_lease",
+    "reserve_entity_ids",
+    "take_lease",
+]
+
+LEASE_TTL_S = 10.0
+"""How long a dead owner on another machine keeps a world from the others."""
+
+_BELIEVED_S = 2 * LEASE_TTL_S
+"""A lease that ends later was written before the clock was set back: a step of less takes nobody's lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,17 @@ class Lease:
     ttl_s: float
 
 
+def is_leased(owner: str | None, until: datetime | None, now: datetime) -> bool:
+    """Tell whether a process that may still live holds a lease.
+
+    One that ends later than any that was written by now is over too: else a dead owner would hold it for as
+    long as the clock was set back. A living one that loses it so cannot commit, as with any other.
+    """
+    if owner is None or until is None:
+        return False
+    return timedelta() < until - now <= timedelta(seconds=_BELIEVED_S) and is_alive(owner)
+
+
 def take_lease(world: WorldRow, owner: str, ttl_s: float, *, now: datetime) -> Lease:
     """Give the right to run a world, with a new epoch where another had it; nothing is written yet.
 
@@ -38,8 +64,8 @@ def take_lease(world: WorldRow, owner: str, ttl_s: float, *, now: datetime) -> L
     last, until = world.lease_owner, world.lease_until
     if last is None or until is None or last == owner:
         return Lease(owner, world.lease_epoch + (last != owner), ttl_s)
-    remaining_s = (until - now).total_seconds()
-    if remaining_s > 0 and is_alive(last):
+    if is_leased(last, until, now):
+        remaining_s = (until - now).total_seconds()
         msg = f"world {world.name!r} is run by {last} just now; try again in {remaining_s:.0f} s"
         raise WorldBusyError(msg, owner=last, retry_after_s=max(remaining_s, 1.0))
     return Lease(owner, world.lease_epoch + 1, ttl_s)

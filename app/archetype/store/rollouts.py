@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection
 from archetype.errors import WorldArchivedError, WorldBusyError
 from archetype.log.facts import Fact, FactType
 from archetype.store.append import append, lock_log
+from archetype.store.leases import is_leased
 from archetype.store.log import record_facts
 from archetype.store.run_ends import ADVANCE_HEAD, ENDED, end_run, run_end, run_of
-from archetype.store.run_rows import RunRow, find_run, is_leased
+from archetype.store.run_rows import RunRow, find_run
 from archetype.store.runs import BegunRun, NewRun, write_run
 from archetype.store.schema import events, runs
 from archetype.store.worlds import WorldRow, find

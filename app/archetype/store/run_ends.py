@@ -17,9 +17,9 @@ from archetype.log.command import CommandType
 from archetype.log.facts import Fact, FactType
 from archetype.store.acceptance import Answer, NewCommand, Status
 from archetype.store.append import append, lock_log
-from archetype.store.leases import IS_HELD, Lease, holder
+from archetype.store.leases import IS_HELD, Lease, holder, is_leased
 from archetype.store.log import record_facts
-from archetype.store.run_rows import RunRow, is_leased
+from archetype.store.run_rows import RunRow
 from archetype.store.schema import events, runs, worlds
 from archetype.store.worlds import WorldRow, find
 

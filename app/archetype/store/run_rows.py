@@ -11,10 +11,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from archetype.clock import is_alive
 from archetype.errors import CorruptionError
 from archetype.log.command import CommandType
 from archetype.log.facts import FactType
+from archetype.store.leases import is_leased
 from archetype.store.log import LogRow, log_row
 from archetype.store.moments import database_now
 from archetype.store.schema import UNFINISHED, events, runs, ticks, worlds
@@ -29,7 +29,6 @@ __all__ = [
     "find_run",
     "find_view",
     "interrupted",
-    "is_leased",
     "last_ticks",
     "list_views",
     "run_input",
@@ -114,11 +113,6 @@ def list_views(
     if before is not None:
         statement = statement.where(runs.c.run_id < before)
     return [_view(row) for row in connection.execute(statement).mappings()]
-
-
-def is_leased(owner: str | None, until: datetime | None, now: datetime) -> bool:
-    """Tell whether a process that may still live holds a world's lease."""
-    return owner is not None and until is not None and until > now and is_alive(owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from archetype.log.permissions import Role
 from archetype.service.doctor.files import readable_size
 from archetype.service.doctor.findings import Finding, error, ok, warning
 from archetype.store.health import KeyState, OpenRun
+from archetype.store.leases import is_leased
 from archetype.store.retention import PageUse
-from archetype.store.run_rows import is_leased
 
 __all__ = [
     "check_clock",
