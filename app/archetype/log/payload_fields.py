@@ -35,7 +35,9 @@ __all__ = [
     "CodeName",
     "ComponentValue",
     "EntityId",
+    "Flag",
     "GivenEntityId",
+    "Integer",
     "LabelName",
     "Payload",
     "Reason",
@@ -48,6 +50,10 @@ __all__ = [
     "is_world_name",
 ]
 
+Integer = Annotated[int, Field(strict=True)]
+"""As JSON has it: neither `true` nor a text or a fraction is one."""
+Flag = Annotated[bool, Field(strict=True)]
+"""`true` or `false`: neither a number nor a text is one."""
 EntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_MAX, strict=True)]
 GivenEntityId = Annotated[int, Field(ge=1, le=ENTITY_ID_GIVEN_MAX, strict=True)]
 Tick = Annotated[int, Field(ge=-1, le=TICK_MAX, strict=True)]

@@ -16,6 +16,7 @@ from archetype.log.payload_fields import (
     CodeName,
     ComponentValue,
     EntityId,
+    Flag,
     GivenEntityId,
     LabelName,
     Payload,
@@ -88,7 +89,7 @@ class AddProcessor(Payload):
 
     processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
     parameters: dict[str, Any] = Field(default={})
-    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] | None = None
+    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, strict=True)] | None = None
 
 
 class RemoveProcessor(Payload):
@@ -105,7 +106,7 @@ class ReplaceProcessor(Payload):
 
     processor: Annotated[CodeName, Field(validation_alias=AliasChoices("processor", "processor_type"))]
     parameters: dict[str, Any] | None = None
-    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] | None = None
+    priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX, strict=True)] | None = None
 
 
 class AddResource(Payload):
@@ -182,7 +183,7 @@ class ForkWorld(Payload):
     tick: Tick
     seed: Seed
     config: WorldSettings = WorldSettings()
-    include_pending: bool = False
+    include_pending: Flag = False
 
 
 class DestroyWorld(Payload):

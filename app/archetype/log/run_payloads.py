@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX, RUN_TICKS_MAX
-from archetype.log.payload_fields import CodeName, Payload, Reason, Seed, Snapshots, Tick
+from archetype.log.payload_fields import CodeName, Flag, Payload, Reason, Seed, Snapshots, Tick
 
 __all__ = ["CancelRun", "Run", "RunEpisode", "RunRollout", "Step"]
 
@@ -19,7 +19,7 @@ class Step(Payload):
     """Run one tick; `inputs` reach every processor that names them, `metadata` is for readers of the log."""
 
     inputs: dict[str, Any] = Field(default={})
-    debug: bool = False
+    debug: Flag = False
     metadata: dict[str, Any] = Field(default={})
 
 
@@ -58,9 +58,9 @@ class RunRollout(RunEpisode):
     seed: Seed | None = None
     seeds: list[Seed] | None = None
     parallel: Annotated[int, Field(ge=1, le=EPISODES_AT_ONCE_MAX, strict=True)] = 4
-    keep: bool = False
+    keep: Flag = False
     snapshots: Snapshots = "needed"
-    include_pending: bool = False
+    include_pending: Flag = False
 
     @model_validator(mode="after")
     def _has_a_seed_for_each(self) -> Self:

@@ -28,6 +28,8 @@ class Body(BaseModel):
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Return the body; faults too many to be listed are one `InvalidInputError`."""
+        # The framework asks for leniency, which would be stronger than the strictness of single fields.
+        options["strict"] = None
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.log.command import CommandStatus
+from archetype.log.payload_fields import Integer
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import HistoryEntry, Receipt
 
@@ -31,9 +32,9 @@ class CommandIn(Body):
         default=None, description="Makes a retry harmless; Idempotency-Key does the same."
     )
     type: str = Field(default="custom", description="spawn, despawn, update, add_component, … or custom.")
-    tick: int = Field(default=0, description="The earliest tick to be applied in.")
+    tick: Integer = Field(default=0, description="The earliest tick to be applied in.")
     payload: dict[str, Any] = Field(default_factory=dict)
-    priority: int = Field(default=0, description="Within a tick, lower is applied first.")
+    priority: Integer = Field(default=0, description="Within a tick, lower is applied first.")
 
     def request(self) -> CommandRequest:
         """Return the command as the services take it."""

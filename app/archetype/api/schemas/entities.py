@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
-from archetype.log.payload_fields import ComponentValue
+from archetype.log.payload_fields import ComponentValue, Integer
 
 __all__ = ["BulkReceipt", "ComponentsBody", "EntityMomentResponse", "EntityResponse", "SpawnBody"]
 
@@ -17,15 +17,15 @@ class ComponentsChange(Body):
     """Component values for an entity; an update may name only some fields of each."""
 
     components: list[ComponentValue]
-    tick: int = Field(default=0, description="The earliest tick to be applied in.")
-    priority: int = Field(default=0, description="Within a tick, lower is applied first.")
+    tick: Integer = Field(default=0, description="The earliest tick to be applied in.")
+    priority: Integer = Field(default=0, description="Within a tick, lower is applied first.")
 
 
 class SpawnRequest(ComponentsChange):
     """A new entity."""
 
     components: list[ComponentValue] = Field(default=[], description="Its components.")
-    entity_id: int | None = Field(default=None, description="By default the next free one.")
+    entity_id: Integer | None = Field(default=None, description="By default the next free one.")
 
 
 _POSITION = {"components": [{"type": "Position", "x": 1.0, "y": 2.0}]}

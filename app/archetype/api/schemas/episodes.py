@@ -11,7 +11,7 @@ from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.episodes import Condition, EpisodeRules, Return
 from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX, RUN_TICKS_MAX
 from archetype.log.command import CommandType, check_payload
-from archetype.log.payload_fields import Seed, Snapshots
+from archetype.log.payload_fields import Flag, Integer, Seed, Snapshots
 from archetype.log.run_payloads import RunRollout
 
 __all__ = ["EpisodeBody", "EpisodeResponse", "RolloutBody", "RolloutResponse"]
@@ -20,14 +20,14 @@ __all__ = ["EpisodeBody", "EpisodeResponse", "RolloutBody", "RolloutResponse"]
 class EpisodeRequest(Body):
     """Ticks until the world says that they are enough."""
 
-    max_steps: int = Field(ge=1, le=RUN_TICKS_MAX, description="How many ticks at most.")
+    max_steps: Integer = Field(ge=1, le=RUN_TICKS_MAX, description="How many ticks at most.")
     terminal: str | None = Field(
         default=None, description="A component: the episode is over as soon as an active entity has it."
     )
     condition: Condition | None = Field(default=None, description="The episode is over as soon as it holds.")
     returns: Return | None = Field(default=None, description="The column that the episode returns, reduced.")
     inputs: dict[str, Any] = Field(default={}, description="Reach every processor that names them.")
-    debug: bool = Field(default=False, description="Reaches every processor as `debug`.")
+    debug: Flag = Field(default=False, description="Reaches every processor as `debug`.")
 
     @property
     def rules(self) -> EpisodeRules:
@@ -38,23 +38,23 @@ class EpisodeRequest(Body):
 class RolloutCreate(EpisodeRequest):
     """An episode in each of many forks of one state."""
 
-    episodes: int = Field(ge=1, le=FORKS_MAX, description="How many forks, with an episode in each.")
-    tick: int | None = Field(
+    episodes: Integer = Field(ge=1, le=FORKS_MAX, description="How many forks, with an episode in each.")
+    tick: Integer | None = Field(
         default=None, ge=-1, description="The tick to fork; by default the path's, or the last committed one."
     )
     seed: Seed | None = Field(
         default=None, description="The seeds of the episodes are derived from it; by default the world's."
     )
     seeds: list[Seed] | None = Field(default=None, description="A seed for each episode, in their order.")
-    parallel: int = Field(
+    parallel: Integer = Field(
         default=4, ge=1, le=EPISODES_AT_ONCE_MAX, description="How many episodes at once at most."
     )
-    keep: bool = Field(default=False, description="Whether the forks stay when their episodes are over.")
+    keep: Flag = Field(default=False, description="Whether the forks stay when their episodes are over.")
     snapshots: Snapshots = Field(
         default="needed",
         description="When the states of the forks are stored; after an episode they always are.",
     )
-    include_pending: bool = Field(
+    include_pending: Flag = Field(
         default=False, description="Whether the forks get the commands that wait in the world."
     )
 

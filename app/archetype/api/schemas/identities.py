@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.limits import KEY_GRACE_S_MAX, KEY_LIFE_S_MAX
-from archetype.log.payload_fields import Reason
+from archetype.log.payload_fields import Integer, Reason
 
 __all__ = [
     "ActorBody",
@@ -67,7 +67,7 @@ class KeyCreate(Body):
     worlds: list[str] | None = Field(
         default=None, description="Names or ids of the only worlds that it is good for; by default all."
     )
-    expires_in_s: int | None = Field(
+    expires_in_s: Integer | None = Field(
         default=None, ge=1, le=KEY_LIFE_S_MAX, description="Seconds until it does not hold any more."
     )
     reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")
@@ -79,7 +79,7 @@ KeyBody = Annotated[KeyCreate | None, json_body({"worlds": ["demo"], "expires_in
 class RotateRequest(Body):
     """How a key is replaced."""
 
-    grace_s: int = Field(
+    grace_s: Integer = Field(
         default=0, ge=0, le=KEY_GRACE_S_MAX, description="Seconds that the old one holds on; by default none."
     )
     reason: Reason | None = Field(default=None, description="Why; it is kept with the act.")

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
-from archetype.log.payload_fields import LabelName
+from archetype.log.payload_fields import Integer, LabelName
 
 __all__ = ["LabelBody", "LabelResponse"]
 
@@ -17,7 +17,7 @@ class LabelCreate(Body):
     """A name for a committed tick."""
 
     name: LabelName = Field(description="Unique in its world; begins with a letter or `_`.")
-    tick: int | None = Field(
+    tick: Integer | None = Field(
         default=None,
         ge=0,
         description="By default the tick that the reference names, or else the last one committed.",

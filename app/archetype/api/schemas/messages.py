@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.log.command import CommandStatus
+from archetype.log.payload_fields import Integer
 
 __all__ = ["MessageBody", "MessageResponse"]
 
@@ -17,11 +18,11 @@ class MessageSend(Body):
     """A message to an entity or, without a receiver, to everybody."""
 
     content: Any = Field(description="Any JSON value.")
-    receiver_id: int | None = Field(default=None, description="The entity that it is for.")
-    sender_id: int | None = Field(default=None, description="The entity that it is from.")
+    receiver_id: Integer | None = Field(default=None, description="The entity that it is for.")
+    sender_id: Integer | None = Field(default=None, description="The entity that it is from.")
     channel: str | None = Field(default=None, description="What it is about, for those who listen.")
-    tick: int = Field(default=0, description="The earliest tick to be applied in.")
-    priority: int = Field(default=0, description="Within a tick, lower is applied first.")
+    tick: Integer = Field(default=0, description="The earliest tick to be applied in.")
+    priority: Integer = Field(default=0, description="Within a tick, lower is applied first.")
 
     def payload(self) -> dict[str, Any]:
         """Return the payload of its command."""

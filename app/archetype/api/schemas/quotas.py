@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.limits import QUOTA_MAX
-from archetype.log.payload_fields import Reason
+from archetype.log.payload_fields import Integer, Reason
 
 __all__ = ["QuotaBody", "QuotaResponse"]
 
@@ -18,10 +18,10 @@ __all__ = ["QuotaBody", "QuotaResponse"]
 class QuotaChange(Body):
     """What to change of a quota; what is left out stays as it is."""
 
-    commands_per_tick: int | None = Field(
+    commands_per_tick: Integer | None = Field(
         default=None, ge=0, le=QUOTA_MAX, description="For one tick of one world; null is without a limit."
     )
-    tokens_per_day: int | None = Field(
+    tokens_per_day: Integer | None = Field(
         default=None, ge=0, le=QUOTA_MAX, description="For one UTC day; null is without a limit."
     )
     reason: Reason | None = None

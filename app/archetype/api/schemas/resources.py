@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from archetype.api.schemas.bodies import Body, json_body
+from archetype.log.payload_fields import Integer
 
 __all__ = ["ResourceBody", "ResourceResponse"]
 
@@ -16,8 +17,8 @@ class ResourceAdd(Body):
 
     resource: str = Field(min_length=1, description="The class, as `Name` or `module.Name`.")
     value: Any = Field(default_factory=dict, description="Its fields; defaults are filled in.")
-    tick: int = Field(default=0, description="The earliest tick to be applied in.")
-    priority: int = Field(default=0, description="Within a tick, lower is applied first.")
+    tick: Integer = Field(default=0, description="The earliest tick to be applied in.")
+    priority: Integer = Field(default=0, description="Within a tick, lower is applied first.")
 
 
 ResourceBody = Annotated[ResourceAdd, json_body({"resource": "Gravity", "value": {"g": 9.81}})]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.api.schemas.scheduling import DeclaredProcessor, declared_fields
 from archetype.limits import RUN_TICKS_MAX
-from archetype.log.payload_fields import Reason
+from archetype.log.payload_fields import Flag, Integer, Reason
 from archetype.service.program import ProcessorInfo
 
 __all__ = [
@@ -33,15 +33,15 @@ __all__ = [
 class StepRequest(Body):
     """One tick."""
 
-    num_steps: int = Field(default=1, description="Accepted for old callers; a step is always one tick.")
-    debug: bool = Field(default=False, description="Reaches every processor as `debug`.")
+    num_steps: Integer = Field(default=1, description="Accepted for old callers; a step is always one tick.")
+    debug: Flag = Field(default=False, description="Reaches every processor as `debug`.")
     inputs: dict[str, Any] = Field(default={}, description="Reach every processor that names them.")
 
 
 class RunRequest(StepRequest):
     """Ticks one after the other."""
 
-    num_steps: int = Field(default=1, ge=0, le=RUN_TICKS_MAX, description="How many ticks to run.")
+    num_steps: Integer = Field(default=1, ge=0, le=RUN_TICKS_MAX, description="How many ticks to run.")
 
 
 StepBody = Annotated[StepRequest | None, json_body({"inputs": {"wind": 0.5}})]

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from archetype.api.schemas.bodies import Body, json_body
 from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.limits import FORKS_MAX
-from archetype.log.payload_fields import Seed, Snapshots, WorldName
+from archetype.log.payload_fields import Flag, Integer, Seed, Snapshots, WorldName
 from archetype.service.world_info import WorldInfo
 
 __all__ = ["ForkBody", "ForkCreate", "WorldBody", "WorldChangeBody", "WorldResponse"]
@@ -79,7 +79,7 @@ class ForkCreate(Body):
     name: WorldName | None = Field(
         default=None, description="By default the parent's name and eight random digits."
     )
-    tick: int | None = Field(
+    tick: Integer | None = Field(
         default=None,
         ge=-1,
         description="The last tick to share, by default the last one committed; -1 shares none.",
@@ -88,10 +88,10 @@ class ForkCreate(Body):
         default=None,
         description="Gives other random numbers from the fork on; of several forks each has the next seed.",
     )
-    include_pending: bool = Field(
+    include_pending: Flag = Field(
         default=False, description="Take the commands along that wait in the parent after that tick."
     )
-    count: int | None = Field(
+    count: Integer | None = Field(
         default=None,
         ge=1,
         le=FORKS_MAX,

@@ -10,7 +10,7 @@ from archetype.limits import POLICY_ATTEMPTS_MAX, POLICY_CONCURRENT_MAX, POLICY_
 
 __all__ = ["RetryPolicy", "SchedulerConfig"]
 
-Seconds = Annotated[float, Field(ge=0, le=POLICY_S_MAX, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=POLICY_S_MAX, allow_inf_nan=False, strict=True)]
 
 
 class RetryPolicy(BaseModel):
@@ -29,7 +29,7 @@ class RetryPolicy(BaseModel):
     base_delay: Seconds = 0.1
     max_delay: Seconds | None = None
     jitter: Seconds = 0.0
-    timeout: Annotated[float, Field(gt=0, le=POLICY_S_MAX, allow_inf_nan=False)] | None = None
+    timeout: Annotated[float, Field(gt=0, le=POLICY_S_MAX, allow_inf_nan=False, strict=True)] | None = None
     on_exhausted: Literal["fail", "skip"] = "fail"
 
     @property
