@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gzip
 import io
 import json
 
@@ -123,3 +124,20 @@ async def test_a_stopping_server_breaks_streams_off() -> None:
     stopping.set()
     with pytest.raises(UnavailableError):
         await anext(pieces)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, deflate"])
+@pytest.mark.parametrize("path", ["/worlds", "/worlds/demo/entities/bulk"])
+async def test_an_encoded_body_is_refused_with_what_to_send(lite, lite_world, problem, encoding, path):
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    answer = await lite.post(path, content=gzip.compress(b'{"name": "other"}'), headers=headers)
+    refused = problem(answer, 415, "unsupported_media_type")
+    assert encoding in refused["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+async def test_a_body_that_says_it_is_as_it_is_is_taken(lite):
+    for number, encoding in enumerate(("identity", "Identity", "")):
+        body = {"name": f"world-{number}"}
+        answer = await lite.post("/worlds", json=body, headers={"Content-Encoding": encoding})
+        assert answer.status_code == 201

@@ -20,6 +20,7 @@ from archetype.api.collectors import MemoryCollector, PageCollector
 from archetype.api.gate import OPEN, Caller, Door
 from archetype.api.gauges import gauges
 from archetype.api.metrics import Metrics
+from archetype.api.negotiation import require_identity
 from archetype.api.observe import Observed
 from archetype.api.problems import EXCEPTION_HANDLERS
 from archetype.api.requests import Conditions, IdempotencyKey, IfMatch
@@ -129,7 +130,7 @@ def create_app(
             "submitter": Provide(submitter, sync_to_thread=False),
         },
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        before_request=require_few_values,
+        before_request=_look_at_body,
         after_exception=[door.note_excess],
         request_max_body_size=BODY_BYTES_MAX,
         state=State({"stopping": stopping, "streams": streams}),
@@ -148,6 +149,11 @@ def create_app(
     bodies = Bodies(app.asgi_handler, json_bytes_max=BODY_BYTES_MAX)
     app.asgi_handler = Observed(bodies, metrics, tracing)
     return app
+
+
+async def _look_at_body(request: Request[Any, Any, Any]) -> None:
+    require_identity(request)
+    await require_few_values(request)
 
 
 class _DocumentRouter(Router):

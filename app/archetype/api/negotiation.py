@@ -1,4 +1,7 @@
-"""Reads in the form that the caller accepts: JSON, or flat rows as NDJSON, CSV, Arrow or Parquet."""
+"""Reads in the form that the caller accepts: JSON, or flat rows as NDJSON, CSV, Arrow or Parquet.
+
+Bodies are taken as they are: nothing here decodes one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,14 @@ from litestar.serialization import encode_json
 from archetype.api.encodings import ENCODERS, MediaType
 from archetype.errors import UnavailableError
 
-__all__ = ["ArrowBody", "TableAnswer", "accepted_media_type", "json_answer", "table_answer"]
+__all__ = [
+    "ArrowBody",
+    "TableAnswer",
+    "accepted_media_type",
+    "json_answer",
+    "require_identity",
+    "table_answer",
+]
 
 _BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 
@@ -58,6 +68,14 @@ def accepted_media_type(request: Request[Any, Any, Any]) -> MediaType:
     if chosen is None:
         raise HTTPException(status_code=406, detail=f"this can be given as {', '.join(known)}")
     return MediaType(chosen)
+
+
+def require_identity(request: Request[Any, Any, Any]) -> None:
+    """Answer 415 to a body that says it is encoded: gzip would be read as if it were the JSON itself."""
+    given = request.headers.get("content-encoding", "")
+    if any(each.strip().lower() not in {"", "identity"} for each in given.split(",")):
+        detail = f"send the body as it is, without Content-Encoding: {given}"
+        raise HTTPException(status_code=415, detail=detail, headers={"Accept-Encoding": "identity"})
 
 
 async def json_answer(content: object, headers: Mapping[str, str] | None = None) -> Response[Any]:
