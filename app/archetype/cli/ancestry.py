@@ -68,7 +68,7 @@ def diff(
     ] = 0.0,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many of each kind to list.")] = 20,
 ) -> None:
-    """Show what leads from one state to another: entities, values and commands; the counts are complete."""
+    """Show how two states differ in entities, values and commands; the counts are always complete."""
     found = session.client.diff(world, other, tolerance=tolerance, limit=limit)
     if session.output.form is Format.TABLE:
         for line in _summary(found):
@@ -88,7 +88,7 @@ def log(
 ) -> None:
     """Show the committed ticks of a world's whole past, the newest first.
 
-    With --follow, print instead the events of its own log as they come, from now on or behind a position.
+    With --follow, print the events of its own log as they come instead, from now on or after a position.
     """
     if follow:
         print_events(session, session.client.events(world, after))
@@ -107,13 +107,15 @@ def tree(
     session: Session,
     world: Annotated[
         str | None,
-        typer.Argument(metavar="[WORLD]", help="Only the family of this one.", autocompletion=complete_world),
+        typer.Argument(
+            metavar="[WORLD]", help="Show only this world's family.", autocompletion=complete_world
+        ),
     ] = None,
     with_archived: Annotated[
-        bool, typer.Option("--all", "-a", help="Show removed worlds without living forks too.")
+        bool, typer.Option("--all", "-a", help="Include removed worlds without living forks.")
     ] = False,
 ) -> None:
-    """Show which worlds come of which, and at which tick each was forked."""
+    """Show which world each world was forked from, and at which tick."""
     nodes = session.client.tree(world, with_archived=with_archived)
     if session.output.form is not Format.TABLE:
         session.output.rows(nodes)
@@ -124,7 +126,7 @@ def tree(
 
 @with_session
 def merge_base(session: Session, world: ReferenceArgument, other: OtherArgument) -> None:
-    """Show the last tick that two worlds share; ends with 4 if they share none."""
+    """Show the last tick that two worlds share; exits with 4 if they share none."""
     session.output.record(session.client.merge_base(world, other))
 
 

@@ -80,14 +80,17 @@ EntityArgument = Annotated[int, typer.Argument(metavar="ENTITY", help="An entity
 ComponentsOption = Annotated[
     list[str],
     typer.Option(
-        "--component", "-c", metavar="TYPE=JSON", help="A component, as Position='{\"x\": 1}'; repeat it."
+        "--component",
+        "-c",
+        metavar="TYPE=JSON",
+        help="A component, such as Position='{\"x\": 1}'; repeatable.",
     ),
 ]
 TypesOption = Annotated[
-    str, typer.Option("--types", metavar="TYPES", help="Component types, as Position,Velocity.")
+    str, typer.Option("--types", metavar="TYPES", help="Component types, such as Position,Velocity.")
 ]
 TickOption = Annotated[
-    int | None, typer.Option("--tick", "-t", min=0, help="The tick to apply it in; by default the next open.")
+    int | None, typer.Option("--tick", "-t", min=0, help="The tick to apply it in; by default the open one.")
 ]
 AsOfOption = Annotated[
     int | None, typer.Option("--tick", "-t", help="The state after this tick; by default the newest.")
@@ -96,14 +99,14 @@ FromOption = Annotated[
     int | None, typer.Option("--from", min=0, help="The first tick of a range; by default 0.")
 ]
 ToOption = Annotated[
-    int | None, typer.Option("--to", min=0, help="The tick behind a range; by default the next one to run.")
+    int | None, typer.Option("--to", min=0, help="The tick after a range; by default the next one to run.")
 ]
 SnapshotsOption = Annotated[
     str | None,
     typer.Option(
         "--snapshots",
         metavar="N|needed",
-        help="Store its state after every N-th tick, or only where it is needed, and after each run.",
+        help="Store the state after every N-th tick, or only where needed; either way after each run.",
     ),
 ]
 SchedulerOption = Annotated[
@@ -111,12 +114,12 @@ SchedulerOption = Annotated[
     typer.Option(
         "--scheduler",
         metavar="NAME|JSON",
-        help="How its processors run: the name of what groups them, as dependency; settings as a JSON "
-        "object, @FILE or -; or default: one after the other.",
+        help="How its processors run: a group builder's name, such as dependency; settings as a JSON object, "
+        "@FILE or -; or default: one after the other, by priority.",
         autocompletion=complete_scheduler,
     ),
 ]
 PriorityOption = Annotated[
-    int | None, typer.Option("--priority", help="Within a tick the lower is applied first; by default 0.")
+    int | None, typer.Option("--priority", help="Within a tick, lower is applied first; by default 0.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -40,10 +40,10 @@ def audit() -> None:
 def list_audit(
     session: Session,
     outcome: Annotated[
-        Outcome, typer.Option("--outcome", help="Denials, or what administrators have done.")
+        Outcome, typer.Option("--outcome", help="denied lists denials, done lists administrative acts.")
     ] = Outcome.DENIED,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=PAGE_ENTRIES_MAX, help="How many, the newest.")
+        int, typer.Option("--limit", min=1, max=PAGE_ENTRIES_MAX, help="How many of the newest.")
     ] = 100,
     database_url: DatabaseOption = None,
 ) -> None:

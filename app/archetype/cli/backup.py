@@ -26,14 +26,14 @@ def register(app: typer.Typer) -> None:
 @with_session
 def backup(
     session: Session,
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to make.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check every row and page of the copy too (SQLite).")
+        bool, typer.Option("--verify", help="Also check every row and page of the copy (SQLite).")
     ] = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Copy the whole database into a file while it is in use; on PostgreSQL pg_dump makes it.
+    """Copy the whole database into one file while it is in use; on PostgreSQL pg_dump does it.
 
     The file gets its name once it is complete, checked and on disk. A copy of SQLite is a database like
     the first; a dump is restored with pg_restore.

@@ -41,7 +41,7 @@ def processors(
         typer.Argument(metavar="[WORLD]", help="A world's name or id.", autocompletion=complete_world),
     ] = None,
 ) -> None:
-    """List a world's processors in the order in which they run; without one, all that are loaded."""
+    """List a world's processors in the order in which they run; without a world, all that are loaded."""
     if world is None:
         session.output.rows(session.client.processor_types(), shown=TYPE_COLUMNS)
     else:
@@ -57,15 +57,15 @@ def add(
     parameter: Annotated[
         list[str] | None,
         typer.Option(
-            "--parameter", "-p", metavar="KEY=JSON", help="A parameter of the processor; repeat it."
+            "--parameter", "-p", metavar="KEY=JSON", help="A parameter of the processor; repeatable."
         ),
     ] = None,
     order: Annotated[
-        int | None, typer.Option("--priority", help="Within a tick the lower runs first; by default its own.")
+        int | None, typer.Option("--priority", help="Within a tick, lower runs first; by default its own.")
     ] = None,
     tick: TickOption = None,
 ) -> None:
-    """Let a processor run in a world from a tick on."""
+    """Add a processor to a world from a tick on."""
     payload: dict[str, Any] = {"processor": name, "parameters": assignments(parameter or (), "--parameter")}
     if order is not None:
         payload["priority"] = order
@@ -83,16 +83,16 @@ def replace(
         typer.Option(
             "--parameters",
             metavar="JSON",
-            help="An object, @FILE or -; by default those that are recorded.",
+            help="A JSON object, @FILE or -; by default the recorded ones.",
         ),
     ] = None,
     order: Annotated[
         int | None,
-        typer.Option("--priority", help="Within a tick the lower runs first; by default as before."),
+        typer.Option("--priority", help="Within a tick, lower runs first; by default unchanged."),
     ] = None,
     tick: TickOption = None,
 ) -> None:
-    """Let the code that the server has loaded run in the place of the recorded code, from a tick on."""
+    """Replace a processor's recorded code by the code that the server has loaded, from a tick on."""
     payload: dict[str, Any] = {"processor": name}
     if parameters is not None:
         payload["parameters"] = json_object(parameters, "--parameters")
@@ -109,7 +109,7 @@ def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The processor's name.")],
     tick: TickOption = None,
 ) -> None:
-    """Stop a processor in a world from a tick on."""
+    """Remove a processor from a world from a tick on."""
     session.output.record(
         session.client.submit(world, "remove_processor", {"processor": name}, tick=tick or 0)
     )

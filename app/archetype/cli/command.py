@@ -28,17 +28,15 @@ def submit(
     type_name: Annotated[str, typer.Argument(metavar="TYPE", help="spawn, update, message, custom, …")],
     payload: Annotated[
         str,
-        typer.Option("--payload", "-p", metavar="JSON", help="An object; @FILE reads a file, - stdin."),
+        typer.Option("--payload", "-p", metavar="JSON", help="A JSON object; @FILE reads a file, - stdin."),
     ] = "{}",
     tick: Annotated[
         int,
-        typer.Option("--tick", "-t", min=0, help="The tick to apply it in; by default the next open."),
+        typer.Option("--tick", "-t", min=0, help="The tick to apply it in; by default the open one."),
     ] = 0,
-    priority: Annotated[
-        int, typer.Option("--priority", help="Within a tick the lower is applied first.")
-    ] = 0,
+    priority: Annotated[int, typer.Option("--priority", help="Within a tick, lower is applied first.")] = 0,
     command_id: Annotated[
-        str | None, typer.Option("--id", help="A UUID: the same command again is accepted only once.")
+        str | None, typer.Option("--id", help="A UUID; a retry with the same one is accepted only once.")
     ] = None,
 ) -> None:
     """Submit one command; it is durable when its receipt is printed."""

@@ -34,7 +34,7 @@ DatabaseOption = Annotated[
     typer.Option(
         "--database-url",
         metavar="URL",
-        help="sqlite:///file.db or postgresql://user@host/name; also ARCHETYPE_DATABASE_URL.",
+        help="The database: sqlite:///file.db or postgresql://user@host/name; also ARCHETYPE_DATABASE_URL.",
     ),
 ]
 
@@ -45,7 +45,7 @@ ModuleOption = Annotated[
         "--module",
         "-m",
         metavar="MODULE",
-        help="A Python module with components and processors; repeat it. Also ARCHETYPE_MODULES.",
+        help="A Python module with components and processors; repeatable. Also ARCHETYPE_MODULES.",
     ),
 ]
 

@@ -18,7 +18,7 @@ __all__ = ["app"]
 
 ActReason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the act.")]
 
-app = typer.Typer(no_args_is_help=True, help="Bring the database's schema up to date, and look at it.")
+app = typer.Typer(no_args_is_help=True, help="Upgrade, downgrade and inspect the database's schema.")
 
 
 @app.command(epilog="Example: archetype db upgrade --database-url postgresql://me@localhost/worlds")
@@ -29,7 +29,7 @@ def upgrade(
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Bring the schema forward; a SQLite file that is not there is made."""
+    """Upgrade the schema; a SQLite file that does not exist is created."""
 
     async def use(database: Database) -> dict[str, Any]:
         from archetype.store.migrate import upgrade as forward
@@ -44,12 +44,16 @@ def upgrade(
 @with_session
 def downgrade(
     session: Session,
-    revision: Annotated[str, typer.Argument(metavar="REV", help="The revision to go back to; base is none.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can be.")] = False,
+    revision: Annotated[
+        str, typer.Argument(metavar="REV", help="The revision to go back to; base has no schema.")
+    ],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; required without a terminal.")
+    ] = False,
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Take the schema back: what later revisions stored is lost."""
+    """Downgrade the schema: what later revisions stored is lost."""
     if not yes and not sys.stdin.isatty():
         msg = "a downgrade drops tables with all they hold; add --yes"
         raise InvalidInputError(msg)
@@ -75,7 +79,7 @@ def current(session: Session, database_url: DatabaseOption = None) -> None:
 @app.command(epilog="Example: archetype db check && archetype serve")
 @with_session
 def check(session: Session, database_url: DatabaseOption = None) -> None:
-    """Make sure that the schema is exactly the one that this release expects; ends with 7 if it is not."""
+    """Check that the schema is exactly the one that this release expects; exits with 7 if it is not."""
 
     async def use(database: Database) -> dict[str, Any]:
         from archetype.store.migrate import differences
@@ -96,7 +100,7 @@ def check(session: Session, database_url: DatabaseOption = None) -> None:
 )
 @with_session
 def grant_auditor(session: Session, database_url: DatabaseOption = None) -> None:
-    """Let the role archetype_auditor read everything but digests of keys; an upgrade does so too."""
+    """Let the role archetype_auditor read all but key digests, as `upgrade` does; needed after a restore."""
 
     async def use(database: Database) -> dict[str, Any]:
         from archetype.store.auditors import AUDITOR, grant_to_auditors

@@ -28,13 +28,13 @@ def register(app: typer.Typer) -> None:
 @with_session
 def doctor(
     session: Session,
-    strict: Annotated[bool, typer.Option("--strict", help="End with 7 at a warning too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 7 for a warning too.")] = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Check the database, its disk, settings and contents, and this installation; ends with 7 at an error.
+    """Check the installation, the database, its disk, keys and runs; exits with 7 if it finds an error.
 
-    It writes nothing, and works beside servers or without one. Each finding has a severity (ok, warning or
-    error), what was seen, and its remedy.
+    It writes nothing, needs no server, and leaves the stored rows and pages to `archetype verify`. Each
+    finding has a severity (ok, warning or error), what was seen, and its remedy.
     """
 
     async def use(database: Database) -> list[Finding]:

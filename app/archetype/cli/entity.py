@@ -34,7 +34,7 @@ FileOption = Annotated[
         "--file",
         "-f",
         metavar="FILE",
-        help="Rows, as .csv, .json, .ndjson, .arrow or .parquet with columns such as position__x.",
+        help="A .csv, .json, .ndjson, .arrow or .parquet file of rows with columns such as position__x.",
     ),
 ]
 
@@ -49,7 +49,7 @@ def spawn(
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """Spawn an entity of the given components, or one for each row of a file."""
+    """Spawn an entity with the given components, or one for each row of a file."""
     if file is not None and component:
         msg = "give either --component or --file, not both"
         raise InvalidInputError(msg, faults=[FieldFault("--file", msg)])
@@ -121,7 +121,7 @@ def add_components(
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """Give components to an entity; one that it has already gets the given values."""
+    """Add components to an entity; those that it has already get the given values."""
     values = components(component)
     session.output.record(session.client.add_components(world, entity, values, tick=tick, priority=priority))
 
@@ -136,7 +136,7 @@ def remove_components(
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """Take components from an entity."""
+    """Remove components from an entity."""
     receipt = session.client.remove_components(world, entity, names(types), tick=tick, priority=priority)
     session.output.record(receipt)
 
@@ -150,5 +150,5 @@ def despawn(
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """End an entity; its past stays."""
+    """Despawn an entity; its past stays."""
     session.output.record(session.client.despawn(world, entity, tick=tick, priority=priority))

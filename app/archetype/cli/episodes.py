@@ -27,14 +27,16 @@ _ENDED = ("completed", "failed", "cancelled")
 StepsOption = Annotated[int, typer.Option("--max-steps", "-n", min=1, help="How many ticks at most.")]
 TerminalOption = Annotated[
     str | None,
-    typer.Option("--terminal", metavar="TYPE", help="Over once an entity has this component."),
+    typer.Option(
+        "--terminal", metavar="TYPE", help="The episode ends once an active entity has this component."
+    ),
 ]
 UntilOption = Annotated[
     str | None,
     typer.Option(
         "--until",
         metavar="CONDITION",
-        help="It is over once this holds: 'Agent.age >= 9', 'all Health.points <= 0', 'count<=1 Player'.",
+        help="It ends once this holds: 'Agent.age >= 9', 'all Health.points <= 0', 'count<=1 Player'.",
     ),
 ]
 ReturnOption = Annotated[
@@ -42,12 +44,13 @@ ReturnOption = Annotated[
     typer.Option(
         "--return",
         metavar="COLUMN[:OVER_TICKS[:OVER_ENTITIES]]",
-        help="What it returns, as Reward.value:sum; over ticks sum, mean or last, over entities sum or mean.",
+        help="What it returns, such as Reward.value:sum; sum, mean or last over ticks, sum or mean over "
+        "entities.",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 DetachOption = Annotated[
-    bool, typer.Option("--detach", "-d", help="Do not wait: print the run, which goes on by itself.")
+    bool, typer.Option("--detach", "-d", help="Print the run, which goes on by itself, and do not wait.")
 ]
 
 
@@ -84,7 +87,7 @@ def episode(
     quiet: QuietOption = False,
     detach: DetachOption = False,
 ) -> None:
-    """Run ticks of a world until its episode is over; each is durable as soon as it is done."""
+    """Run a world until its episode is over; each tick is durable as soon as it is done."""
     options: Any = {"inputs": assignments(inputs or (), "--input"), "debug": debug}
     options |= _rules(terminal, until, returns)
     if detach:
@@ -100,21 +103,24 @@ def rollout(
     session: Session,
     world: ReferenceArgument,
     *,
-    episodes: Annotated[int, typer.Option("--episodes", "-e", min=1, max=FORKS_MAX, help="How many forks.")],
+    episodes: Annotated[
+        int, typer.Option("--episodes", "-e", min=1, max=FORKS_MAX, help="How many episodes.")
+    ],
     max_steps: StepsOption,
     terminal: TerminalOption = None,
     until: UntilOption = None,
     returns: ReturnOption = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="What their seeds derive from; by default the world's."),
+        typer.Option("--seed", min=0, help="The seed their seeds derive from; by default the world's."),
     ] = None,
     parallel: Annotated[
         int, typer.Option("--parallel", "-p", min=1, max=EPISODES_AT_ONCE_MAX, help="How many at once.")
     ] = 4,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the forks behind.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the forks.")] = False,
     include_pending: Annotated[
-        bool, typer.Option("--include-pending", help="Take along the commands that wait in the world.")
+        bool,
+        typer.Option("--include-pending", help="Copy the commands that wait in the world into each fork."),
     ] = False,
     snapshots: SnapshotsOption = None,
     inputs: InputOption = None,

@@ -21,7 +21,7 @@ FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Print events as they come, a line each, until Ctrl-C.")
 ]
 AfterOption = Annotated[
-    int | None, typer.Option("--after", min=0, help="Begin behind this position of the log; 0 is all.")
+    int | None, typer.Option("--after", min=0, help="Begin after this position of the log; 0 is all of it.")
 ]
 
 
@@ -36,10 +36,11 @@ def log(
     follow: FollowOption = False,
     after: AfterOption = None,
     types: Annotated[
-        str | None, typer.Option("--types", metavar="TYPES", help="Only these, as spawn,tick_committed.")
+        str | None,
+        typer.Option("--types", metavar="TYPES", help="Only these types, such as spawn,tick_committed."),
     ] = None,
 ) -> None:
-    """Print the log of all worlds, an event a line: all of it or, with --follow, what comes from now on."""
+    """Print the log of all worlds, one event a line: all of it or, with --follow, what comes from now on."""
     start = 0 if after is None and not follow else after
     names = None if types is None else types.split(",")
     print_events(session, session.client.log_events(start, types=names, follow=follow))

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @with_session
 def whoami(session: Session) -> None:
-    """Show as whom the server knows you, and what you may do."""
+    """Show who the server takes you for, and what you may do."""
     session.output.record(session.client.me())
 
 
@@ -53,16 +53,16 @@ def create_actor(
     name: ActorArgument,
     role: Annotated[
         list[str] | None,
-        typer.Option("--role", metavar="ROLE", help="viewer, player, operator or admin; repeat it."),
+        typer.Option("--role", metavar="ROLE", help="viewer, player, operator or admin; repeatable."),
     ] = None,
     world_role: Annotated[
         list[str] | None,
-        typer.Option("--world-role", metavar="WORLD=ROLE", help="A role in one world alone; repeat it."),
+        typer.Option("--world-role", metavar="WORLD=ROLE", help="A role in one world only; repeatable."),
     ] = None,
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Make an actor; it can ask for nothing until it has a key."""
+    """Make an actor; it can do nothing until it has a key."""
     roles, world_roles = role or [], _by_world(world_role or [])
 
     async def use(services: ServiceContainer) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def disable_actor(
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Let none of an actor's keys hold any more; the actor stays in the list."""
+    """Disable an actor for good: none of its keys works any more, but it stays in the list."""
     confirmed(f"Disable actor {name!r} for good?", is_sure=yes)
 
     async def use(services: ServiceContainer) -> dict[str, Any]:
@@ -123,15 +123,16 @@ def create_key(
     name: ActorArgument,
     world: Annotated[
         list[str] | None,
-        typer.Option("--world", metavar="WORLD", help="Good for this world alone; repeat it."),
+        typer.Option("--world", metavar="WORLD", help="Restrict the key to this world; repeatable."),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help="How long it holds, as 12h or 30d.")
+        str | None,
+        typer.Option("--expires", metavar="TIME", help="How long it is valid, such as 12h or 30d."),
     ] = None,
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Give an actor an API key. It is shown this once: keep it now."""
+    """Make an API key for an actor. It is shown only this once: keep it now."""
     life_s = None if expires is None else seconds(expires, "--expires")
 
     async def use(services: ServiceContainer) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def revoke_key(
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """End a key, everywhere within two seconds."""
+    """Revoke a key; it stops working everywhere within two seconds."""
     confirmed(f"Revoke key {key_id}?", is_sure=yes)
 
     async def use(services: ServiceContainer) -> dict[str, Any]:
@@ -194,12 +195,14 @@ def rotate_key(
     key_id: KeyArgument,
     grace: Annotated[
         str,
-        typer.Option("--grace", metavar="TIME", help="How long the old one holds on, as 1h; by default 0s."),
+        typer.Option(
+            "--grace", metavar="TIME", help="How long the old key stays valid, such as 1h; by default 0s."
+        ),
     ] = "0s",
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Replace a key by another of the same actor, for the same worlds and as long. It is shown this once."""
+    """Replace a key by a new one of the same actor, worlds and lifetime. It is shown only this once."""
     grace_s = seconds(grace, "--grace")
 
     async def use(services: ServiceContainer) -> dict[str, Any]:

@@ -36,12 +36,12 @@ def label(
 
 @with_session
 def labels(session: Session, world: WorldArgument) -> None:
-    """List the labels of a world, those inherited from its ancestors too."""
+    """List the labels of a world, including those of its ancestors."""
     session.output.rows(session.client.labels(world), shown=("name", "tick", "world_id"))
 
 
 @with_session
 def unlabel(session: Session, world: WorldArgument, name: NameArgument) -> None:
-    """Take a label away; the tick stays."""
+    """Remove a label; the tick stays."""
     session.client.unlabel(world, name)
     session.note(f"label {name!r} is removed")

@@ -47,7 +47,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Event-sourced simulation and agent worlds on a relational database.",
-    epilog="Start with `archetype serve`, then `archetype world create demo` in a second terminal.",
+    epilog="Start with `archetype serve`, then `archetype world create demo` in a second terminal. Exit "
+    "codes: 0 done, 1 unexpected or a failed tick, 2 wrong usage, 3 not permitted, 4 not found, 5 conflict, "
+    "6 damaged data, 7 unavailable.",
 )
 
 

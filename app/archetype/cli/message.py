@@ -25,9 +25,9 @@ MESSAGE_COLUMNS = ("position", "tick", "sender_id", "receiver_id", "channel", "c
 
 app = typer.Typer(no_args_is_help=True, help="Send messages to a world's processors, and read them back.")
 
-ReceiverOption = Annotated[int | None, typer.Option("--receiver", min=1, help="The entity that it is for.")]
+ReceiverOption = Annotated[int | None, typer.Option("--receiver", min=1, help="The entity to send it to.")]
 SenderOption = Annotated[int | None, typer.Option("--sender", min=1, help="The entity that it is from.")]
-ChannelOption = Annotated[str | None, typer.Option("--channel", help="What it is about.")]
+ChannelOption = Annotated[str | None, typer.Option("--channel", help="The channel it is sent on.")]
 
 
 @app.command(epilog='Example: archetype message send demo \'{"say": "hello"}\' --receiver 5 --channel chat')
@@ -35,7 +35,9 @@ ChannelOption = Annotated[str | None, typer.Option("--channel", help="What it is
 def send(
     session: Session,
     world: WorldArgument,
-    content: Annotated[str, typer.Argument(metavar="JSON", help="Any JSON value; @FILE or - reads it.")],
+    content: Annotated[
+        str, typer.Argument(metavar="JSON", help="Any JSON value; @FILE reads a file, - stdin.")
+    ],
     receiver: ReceiverOption = None,
     sender: SenderOption = None,
     channel: ChannelOption = None,
@@ -68,7 +70,7 @@ def list_messages(
     to_tick: ToOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many messages.")] = 50,
 ) -> None:
-    """Show the newest messages of a world and its past, and what became of them, the newest last."""
+    """Show the newest messages of a world and its past, and what became of them, newest last."""
     read = partial(
         session.client.messages,
         world,

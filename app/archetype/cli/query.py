@@ -37,13 +37,15 @@ def query(
     to_tick: ToOption = None,
     types: Annotated[
         str | None,
-        typer.Option("--types", metavar="TYPES", help="Show these components, where an entity has them all."),
+        typer.Option(
+            "--types", metavar="TYPES", help="Show these components of entities that have them all."
+        ),
     ] = None,
     entity: Annotated[
-        list[int] | None, typer.Option("--entity", "-e", help="Only this entity; repeat it.")
+        list[int] | None, typer.Option("--entity", "-e", help="Only this entity; repeatable.")
     ] = None,
 ) -> None:
-    """Show who is in a world after a tick, or after each of several, or with --types component values."""
+    """Show a world's entities after a tick or each of a range; with --types, the values of components."""
     is_range = from_tick is not None or to_tick is not None
     if is_range and tick is not None:
         msg = "give either --tick, or --from and --to, not both"
@@ -74,7 +76,7 @@ def history(
     world: ReferenceArgument,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many commands.")] = 50,
     types: Annotated[
-        str | None, typer.Option("--types", metavar="TYPES", help="Only these, as spawn,update.")
+        str | None, typer.Option("--types", metavar="TYPES", help="Only these types, such as spawn,update.")
     ] = None,
     actor: Annotated[
         str | None, typer.Option("--actor", metavar="ID", help="Only the commands of this actor.")
@@ -85,7 +87,7 @@ def history(
         str | None, typer.Option("--status", help="Only these: pending, applied or rejected.")
     ] = None,
 ) -> None:
-    """Show the newest commands of a world and its past, and what became of them, the newest last."""
+    """Show the newest commands of a world and its past, and what became of them, newest last."""
     wanted = {
         "types": None if types is None else names(types),
         "actor_id": actor,

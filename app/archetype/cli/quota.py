@@ -35,12 +35,12 @@ _UNLIMITED = "unlimited"
 def show(
     session: Session,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The actor's name; without one it is yours.")
+        str | None, typer.Argument(metavar="NAME", help="The actor's name; by default your own.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Those of all actors.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show those of all actors.")] = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Show how much an actor may ask for, and what of it is used up."""
+    """Show how much an actor may ask for, and how much of it is used up."""
 
     async def use(services: ServiceContainer) -> list[dict[str, Any]]:
         if name is None and not every:
@@ -74,15 +74,15 @@ def set_quota(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The actor's name.")],
     commands_per_tick: Annotated[
         str | None,
-        typer.Option(metavar="COUNT", help=f"For one tick of one world; or {_UNLIMITED}."),
+        typer.Option(metavar="COUNT", help=f"Commands for one tick of one world, or {_UNLIMITED}."),
     ] = None,
     tokens_per_day: Annotated[
-        str | None, typer.Option(metavar="COUNT", help=f"For one UTC day; or {_UNLIMITED}.")
+        str | None, typer.Option(metavar="COUNT", help=f"Tokens for one UTC day, or {_UNLIMITED}.")
     ] = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept with the quota.")] = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Set how much an actor may ask for, from the next command on; what is left out stays as it is."""
+    """Set how much an actor may ask for, from the next command on; what is omitted stays as it is."""
     given = {"commands_per_tick": commands_per_tick, "tokens_per_day": tokens_per_day}
     change = {field: _count(field, text) for field, text in given.items() if text is not None}
     if not change:

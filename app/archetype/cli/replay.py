@@ -34,15 +34,16 @@ def replay(
     world: ReferenceArgument,
     from_tick: Annotated[int, typer.Option("--from", min=0, help="The first tick.")] = 0,
     to_tick: Annotated[
-        int | None, typer.Option("--to", min=0, help="The tick behind the last one; by default the newest.")
+        int | None,
+        typer.Option("--to", min=0, help="The tick after the last one; by default the next to run."),
     ] = None,
     module: ModuleOption = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Compute ticks again and compare each with what was recorded; ends with 6 at the first that differs.
+    """Compute ticks again and compare each with what was recorded; exits with 6 at the first that differs.
 
-    The server does it, with the code that it has loaded; with --database-url this process does, with that of
-    --module.
+    The server does it, with the code that it has loaded; with --database-url this process does it, with the
+    code of --module.
     """
     if database_url is not None:
         report = _offline(world, from_tick, to_tick, module, database_url)

@@ -17,7 +17,7 @@ RESOURCE_COLUMNS = ("name", "module", "value", "is_loaded")
 app = typer.Typer(no_args_is_help=True, help="Record Pydantic models that a world's processors get.")
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The model's class, as Gravity or physics.Gravity.")
+    str, typer.Argument(metavar="NAME", help="The model's class, such as Gravity or physics.Gravity.")
 ]
 
 
@@ -29,12 +29,14 @@ def add(
     name: NameArgument,
     value: Annotated[
         str | None,
-        typer.Option("--value", metavar="JSON", help="Its fields; @FILE or - reads them; by default none."),
+        typer.Option(
+            "--value", metavar="JSON", help="Its fields; @FILE reads a file, - stdin; by default none."
+        ),
     ] = None,
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """Let processors have a model from a tick on, in place of one of its class."""
+    """Give processors a model from a tick on, in place of one of the same class."""
     given = None if value is None else json_value(text_of(value, "--value"), "--value")
     session.output.record(session.client.add_resource(world, name, given, tick=tick, priority=priority))
 
@@ -42,7 +44,7 @@ def add(
 @app.command("list", epilog="Example: archetype resource list demo")
 @with_session
 def list_resources(session: Session, world: WorldArgument) -> None:
-    """List the recorded resources of a world, those that wait for its next tick among them."""
+    """List the recorded resources of a world, including those that wait for its next tick."""
     session.output.rows(session.client.resources(world), shown=RESOURCE_COLUMNS)
 
 
@@ -55,5 +57,5 @@ def remove(
     tick: TickOption = None,
     priority: PriorityOption = None,
 ) -> None:
-    """Take a model away from a tick on."""
+    """Remove a model from a tick on."""
     session.output.record(session.client.remove_resource(world, name, tick=tick, priority=priority))

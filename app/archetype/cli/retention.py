@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and free.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped and freed.")]
 
 
 def register(app: typer.Typer, world_app: typer.Typer) -> None:
@@ -34,14 +34,14 @@ def thin(  # noqa: PLR0917  (options go by their names)
     world: WorldArgument,
     keep_every: Annotated[
         int | None,
-        typer.Option("--keep-every", min=1, metavar="N", help="Keep the snapshots of every N-th tick too."),
+        typer.Option("--keep-every", min=1, metavar="N", help="Also keep the snapshots of every N-th tick."),
     ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
             "--keep",
             metavar="log-spaced",
-            help="Keep the last 64, then every 2nd, 4th, 8th … the older they are; run ends and labels too.",
+            help="Keep the last 64, then every 2nd, 4th, 8th … the older they are; also run ends and labels.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -50,7 +50,7 @@ def thin(  # noqa: PLR0917  (options go by their names)
     module: ModuleOption = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Drop snapshots of a world's own ticks that a replay rebuilds; each is rebuilt and compared first.
+    """Drop snapshots of a world's own ticks that a replay can rebuild; each is rebuilt and compared first.
 
     What stays: the newest, those that forks begin with, ticks that are no function of their inputs, and the
     last of each program. Pages are freed by `archetype gc`.

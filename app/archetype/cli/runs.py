@@ -50,14 +50,14 @@ def cancel(
     run: RunArgument,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the log.")] = None,
 ) -> None:
-    """Let a run end behind the tick that is being computed; its ticks stay."""
+    """End a run after the tick that is being computed; its ticks stay."""
     session.output.record(session.client.cancel_run(run, reason=reason))
 
 
 @app.command(epilog="Example: archetype runs follow RUN")
 @with_session
 def follow(session: Session, run: RunArgument) -> None:
-    """Wait until a run has ended, show on a terminal how far it is, and print how it ended."""
+    """Wait until a run has ended, showing progress on a terminal, and print how it ended."""
     info = session.client.run_info(run)
     with progress_bar(info["world"], info["ticks_requested"]) as show_progress:
         for latest in session.client.follow_run(run):

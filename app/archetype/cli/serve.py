@@ -32,11 +32,11 @@ def serve(
         LogFormat | None,
         typer.Option(
             "--log-format",
-            help="How lines are logged; by default text on a terminal, else json. Also ARCHETYPE_LOG_FORMAT.",
+            help="The log format; by default text on a terminal, else json. Also ARCHETYPE_LOG_FORMAT.",
         ),
     ] = None,
 ) -> None:
-    """Run the server until it is told to stop; the first time, a SQLite database is made as well.
+    """Run the server until it is told to stop; a SQLite database that does not exist is created first.
 
     Until there is an API key, it listens on this machine alone and lets its single user do everything.
     """
@@ -57,7 +57,7 @@ def serve(
 
 @with_session
 def status(session: Session) -> None:
-    """Show whether the server is there and ready, and how many worlds it has, if that may be known."""
+    """Show whether the server is up and ready, and how many worlds it has, if you may list them."""
     client = session.client
     about = client.about()
     is_ready = client.is_ready()

@@ -34,13 +34,15 @@ _GROUP = "Shared options"
 
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", help="The server; also ARCHETYPE_URL.", metavar="URL", rich_help_panel=_GROUP),
+    typer.Option(
+        "--url", help="The server's URL; also ARCHETYPE_URL.", metavar="URL", rich_help_panel=_GROUP
+    ),
 ]
 KeyOption = Annotated[
     str | None,
     typer.Option(
         "--api-key",
-        help="Who you are; better as ARCHETYPE_API_KEY, which other users of the machine do not see.",
+        help="Your API key; better set ARCHETYPE_API_KEY, which other users of the machine cannot see.",
         metavar="KEY",
         rich_help_panel=_GROUP,
     ),
@@ -50,16 +52,18 @@ OutputOption = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="How to print; by default table on a terminal, else json.",
+        help="The output format; by default table on a terminal, else json.",
         rich_help_panel=_GROUP,
     ),
 ]
 ColumnsOption = Annotated[
     str | None,
-    typer.Option("--columns", help="Print only these, as a,b,c.", metavar="NAMES", rich_help_panel=_GROUP),
+    typer.Option(
+        "--columns", help="Print only these columns, such as a,b,c.", metavar="NAMES", rich_help_panel=_GROUP
+    ),
 ]
 NoHeaderOption = Annotated[
-    bool, typer.Option("--no-header", help="Leave the column names out.", rich_help_panel=_GROUP)
+    bool, typer.Option("--no-header", help="Omit the column names.", rich_help_panel=_GROUP)
 ]
 
 

@@ -22,9 +22,11 @@ _POLL_S = 0.25
 
 InputOption = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="KEY=JSON", help="A value for the processors that name it; repeat it."),
+    typer.Option("--input", metavar="KEY=JSON", help="A value for the processors that name it; repeatable."),
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Let the server check every frame thoroughly.")]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Pass debug=True to processors that name `debug`.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +53,7 @@ def run(
     debug: DebugOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Do not wait: print the run, which goes on by itself.")
+        bool, typer.Option("--detach", "-d", help="Print the run, which goes on by itself, and do not wait.")
     ] = False,
 ) -> None:
     """Run ticks of a world one after the other; each is durable as soon as it is done."""

@@ -48,7 +48,7 @@ def sql(
     ],
     database_url: DatabaseOption = None,
 ) -> None:
-    """Ask the database itself; views for people are command_log, audit_trail, world_tree and tick_log."""
+    """Query the database itself; views for people are command_log, audit_trail, world_tree and tick_log."""
     text = text_of(statement, "STATEMENT")
     _require_reading(text)
 

@@ -34,7 +34,8 @@ def verify(
     world: Annotated[
         str | None,
         typer.Argument(
-            metavar="[WORLD]", help="A world's name or id, as demo or demo@500; without it, everything."
+            metavar="[WORLD]",
+            help="A world or one of its ticks, such as demo or demo@500; by default everything.",
         ),
     ] = None,
     expect: Annotated[
@@ -43,7 +44,7 @@ def verify(
     ] = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Check all that is stored, or a world with its whole past; ends with 6 and each fault's place."""
+    """Check all that is stored, or one world with its whole past; lists faults and exits with 6 if any."""
 
     async def use(database: Database) -> VerifyReport:
         from archetype.service.verification.verify import verify as check

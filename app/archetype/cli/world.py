@@ -35,7 +35,7 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new world's name.")],
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="What its random numbers derive from."),
+        typer.Option("--seed", min=0, help="The seed of its random numbers; by default a random one."),
     ] = None,
     snapshots: SnapshotsOption = None,
     scheduler: SchedulerOption = None,
@@ -106,20 +106,23 @@ def fork(
     session: Session,
     world: ReferenceArgument,
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help="The new world's name; by default drawn from its id.")
+        str | None, typer.Option("--name", "-n", help="The new world's name; by default derived from its id.")
     ] = None,
     tick: Annotated[
         int | None, typer.Option("--tick", "-t", help="The last tick they share; by default the newest.")
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="Other random numbers from there on; by default the same."),
+        typer.Option(
+            "--seed", min=0, help="A seed for random numbers from there on; by default the parent's."
+        ),
     ] = None,
     include_pending: Annotated[
-        bool, typer.Option("--include-pending", help="Take the commands along that wait in the world.")
+        bool,
+        typer.Option("--include-pending", help="Copy the commands that wait in the world into the fork."),
     ] = False,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="Make so many at once: NAME-1, NAME-2, …")
+        int | None, typer.Option("--count", min=1, help="Make this many at once: NAME-1, NAME-2, …")
     ] = None,
 ) -> None:
     """Make a world that shares another's past up to a tick, or many; nothing is copied."""
