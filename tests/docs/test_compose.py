@@ -4,6 +4,10 @@ No container engine runs here: what the images do is not tested, only that nothi
 """
 
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +15,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-PATH = Path(__file__).parents[2] / "compose.yaml"
+ROOT = Path(__file__).parents[2]
+PATH = ROOT / "compose.yaml"
 Duration = Annotated[str, Field(pattern=r"^(\d+h)?(\d+m)?(\d+s)?$", min_length=2)]
 Size = Annotated[str, Field(pattern=r"^\d+[kmg]$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -135,6 +140,43 @@ def test_no_secret_stands_in_the_environment(compose):
             assert "PASSWORD" not in variable or variable.endswith("_FILE"), variable
             assert not re.search(r"://[^/]*:[^/]*@", value), variable
     assert compose.services["db"].environment["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database_password"
+
+
+def copied(compose):
+    """The paths of the build context that the image copies."""
+    built = compose.services["server-a"].build.dockerfile_inline
+    assert not re.search(r"^ADD ", built, re.MULTILINE)
+    return [path for line in re.findall(r"^COPY (.*) \S+$", built, re.MULTILINE) for path in line.split()]
+
+
+def test_the_image_copies_only_what_the_build_needs(compose):
+    """Named one by one: the password, databases and the history lie in the same folder."""
+    paths = copied(compose)
+    assert {"pyproject.toml", "app", "migrations"} <= set(paths)
+    for path in paths:
+        assert re.fullmatch(r"[\w.]*\w", path), path
+        assert (ROOT / path).exists(), path
+    (secret,) = compose.secrets.values()
+    assert Path(secret.file.rpartition(":-")[2].rstrip("}")).name not in paths
+
+
+def test_the_build_context_holds_nothing_else(compose):
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(copied(compose))
+
+
+def test_a_wheel_is_built_from_what_the_image_copies(compose, tmp_path):
+    for path in copied(compose):
+        take = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
+        take(ROOT / path, tmp_path / path)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"archetype/cli/main.py", "archetype/_migrations/env.py", "archetype/_alembic.ini"} <= set(names)
 
 
 def test_two_servers_wait_for_one_migration_and_differ_by_their_port_alone(compose):
