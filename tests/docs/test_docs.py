@@ -12,7 +12,10 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from archetype import Component, system
+import archetype
+from archetype import ArchetypeRuntime, AsyncProcessor, Component, RuntimeWorld, system
+from archetype.api.application import create_app
+from archetype.core import config, hooks
 from archetype.core.config import WorldConfig
 from archetype.errors import AuthenticationError, PermissionDeniedError
 from archetype.log.command import CommandType
@@ -22,6 +25,11 @@ from archetype.service.runs import RunRequest
 from archetype.store import auditors
 from archetype.store.database import Database
 from archetype.store.schema import metadata
+from links import leads_somewhere
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "client"))
+
+from running_server import RunningServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,17 +71,69 @@ async def remarks_nothing(access):
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"<!-- run -->\n```python\n(.*?)```", README, re.DOTALL)
+(CLIENT_SCRIPT,) = re.findall(r"<!-- client -->\n```python\n(.*?)```", README, re.DOTALL)
+(BUILDER,) = re.findall(r"<!-- builder -->\n```python\n(.*?)```", README, re.DOTALL)
+
+
+def printed(script, folder, **variables):
+    """Run a script as its reader would, and return what it prints."""
+    (folder / "script.py").write_text(script, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHETYPE_")}
+    environment["PYTHONPATH"] = str(ROOT / "app")
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def promised(script):
+    return re.findall(r"# (\[[0-9.]+\])", script)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=["first", "scheduling", "episodes"])
 def test_a_script_in_the_readme_prints_what_its_comments_say(script, tmp_path):
-    (tmp_path / "script.py").write_text(script, encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARCHETYPE_")}
-    environment["PYTHONPATH"] = str(ROOT / "app")
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.stdout.split() == re.findall(r"# (\[[0-9.]+\])", script), done.stderr
+    assert printed(script, tmp_path) == promised(script)
+
+
+def test_the_first_script_continues_where_it_stopped(tmp_path):
+    assert printed(SCRIPTS[0], tmp_path) == ["[3.0]", "[1.0]", "[13.0]"]
+    assert printed(SCRIPTS[0], tmp_path) == ["[6.0]", "[1.0]", "[16.0]"]
+    assert "it prints 6.0, 1.0 and 16.0" in README
+
+
+def test_the_script_of_the_client_prints_what_its_comments_say(tmp_path):
+    """Beside a server with the example."""
+    with RunningServer(tmp_path) as server:
+        value, *events = printed(CLIENT_SCRIPT, tmp_path, ARCHETYPE_URL=server.url)
+    assert [value] == promised(CLIENT_SCRIPT)
+    assert [line.split()[1] for line in events] == ["tick_committed"] * 10
+
+
+BUILT = """
+from archetype import ArchetypeRuntime, SimpleScheduler, system
+
+
+@system()
+def rest(access):
+    return {}
+
+
+with ArchetypeRuntime.sync() as runtime:
+    scheduler = SimpleScheduler(group_builder=Chunks(2))
+    world = runtime.world("chunks", processors=[rest, rest, rest], scheduler=scheduler)
+    world.step()
+    (ran,) = world.executions()
+    print([each["group"] for each in ran.executions])
+"""
+
+
+def test_the_builder_of_the_readme_builds_groups_that_run(tmp_path):
+    assert printed(BUILDER + BUILT, tmp_path) == ["[0, 0, 1]"]
 
 
 async def audited(services):
@@ -218,8 +278,49 @@ async def test_the_checks_of_the_hashes_find_what_was_tampered_with(postgres_dat
 )
 def test_links_lead_somewhere(document):
     path = ROOT / "docs" / document
-    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not leads_somewhere(path, link)] == []
+
+
+def test_the_api_takes_the_headers_and_gives_the_forms_that_the_readme_says(tmp_path):
+    """What takes no Idempotency-Key or no If-Match, and what is a table, is in its sentences by name."""
+    services = ServiceContainer(f"sqlite:///{tmp_path / 'worlds.db'}")
+    paths = create_app(services, is_loopback=True).openapi_schema.to_schema()["paths"]
+    operations = [(verb, path, each) for path, item in paths.items() for verb, each in item.items()]
+    taken = {
+        (verb, path): {parameter["name"] for parameter in each.get("parameters", [])}
+        for verb, path, each in operations
+        if verb != "get"
+    }
+    assert {path for (_, path), names in taken.items() if "Idempotency-Key" not in names} == {
+        "/actors/{name}/keys",
+        "/actors/{name}/disable",
+        "/actors/{name}/quota",
+        "/keys/{key_id}",
+        "/keys/{key_id}/rotate",
+    }
+    retried = {path: names for (_, path), names in taken.items() if "Idempotency-Key" in names}
+    assert [path for path, names in retried.items() if "If-Match" not in names] == ["/actors"]
+    tables = {path for verb, path, each in operations if "text/csv" in str(each["responses"].get("200"))}
+    assert tables == {"/worlds/{world}/state", "/worlds/{world}/components"}
+
+
+def carried_over():
+    """The names that docs/coming-from.md says are the same here, but for commands and paths."""
+    text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \| the same[;,.| ]", text, re.MULTILINE)
+    quoted = [each for row in rows if "CLI" not in row for each in re.findall(r"`(.*?)`", row)]
+    return {name for each in quoted for name in re.findall(r"\b[A-Za-z_]\w+", each.partition("(")[0])}
+
+
+def test_the_names_that_are_said_to_carry_over_are_here():
+    homes = (archetype, config, hooks, Component, AsyncProcessor, RuntimeWorld, ArchetypeRuntime, system)
+    spoken = {"archetype", "core", "config", "hooks", "runtime", "access"}
+    names = carried_over() - spoken
+    assert {"RunConfig", "PostTick", "spawn", "sync", "get_prefixed_schema", "SchedulerConfig"} <= names
+    assert [name for name in sorted(names) if not any(hasattr(home, name) for home in homes)] == []
+    assert not hasattr(archetype, "StorageConfig")
+    assert not hasattr(archetype, "AsyncWorld")
 
 
 def test_every_runtime_dependency_is_constrained():
