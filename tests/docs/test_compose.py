@@ -190,3 +190,20 @@ def test_two_servers_wait_for_one_migration_and_differ_by_their_port_alone(compo
     assert (migrate.command, migrate.restart, migrate.ports) == (["db", "upgrade"], "no", [])
     assert migrate.image == first.image == second.image
     assert compose.services["db"].volumes == ["database:/var/lib/postgresql"]
+
+
+def test_the_override_of_the_runbook_fits(compose):
+    """It changes both servers alike, and what it mounts is what it names."""
+    runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(services:.*?)```", runbook, re.DOTALL)
+    services = yaml.safe_load(block)["services"]
+    assert services.keys() == {"server-a", "server-b"}
+    for name, change in services.items():
+        service = compose.services[name].model_dump() | change
+        service["environment"] = compose.services[name].environment | change["environment"]
+        Service.model_validate(service)
+        (mount,) = change["volumes"]
+        source, target, mode = mount.split(":")
+        assert mode == "ro"
+        assert target == f"{change['environment']['PYTHONPATH']}/{Path(source).name}"
+        assert change["environment"]["ARCHETYPE_MODULES"].split(".")[0] == Path(source).name
