@@ -189,6 +189,22 @@ async def test_the_questions_of_the_cookbook_find_what_there_is(services):
         assert bool(found) != is_check(query), query
 
 
+async def test_who_asks_from_two_addresses_of_this_machine_does_not_ask_from_elsewhere(services):
+    await audited(services)
+    identities = services.identity_service
+    bob = await identities.create_actor("bob", roles=["player"])
+    key = (await identities.create_key("bob")).key
+    for address in ("127.0.0.1", "::1"):
+        who = await services.gate.authenticate(key, address=address)
+        await services.gate.require(who, CommandType.SPAWN, "demo")
+    world = await services.world_service.find("demo")
+    spawn = CommandRequest("spawn", {"components": []})
+    await services.command_service.submit(world.world_id, spawn, actor_id=bob.actor_id)
+    (query,) = [each for each in QUERIES if "NOT IN ('local', '127.0.0.1', '::1')" in each]
+    found = await services.database.read(lambda connection: connection.execute(sa.text(query)).all())
+    assert {row.actor for row in found} == {"ann"}
+
+
 @pytest.mark.postgres_only
 async def test_an_auditor_reads_all_of_it_but_secrets_and_changes_nothing(postgres_database_url):
     async with ServiceContainer(postgres_database_url) as services:
