@@ -1,26 +1,32 @@
 """What the documents say is run: the README's script, the cookbook's queries, the files that they name."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 import archetype
 from archetype import ArchetypeRuntime, AsyncProcessor, Component, RuntimeWorld, system
 from archetype.api.application import create_app
 from archetype.core import config, hooks
 from archetype.core.config import WorldConfig
+from archetype.core.scheduling.settings import SchedulerSettings
 from archetype.errors import AuthenticationError, PermissionDeniedError
 from archetype.log.command import CommandType
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
+from archetype.service.program import ProcessorRecord, Program
+from archetype.service.resource_records import ResourceRecord
 from archetype.service.runs import RunRequest
 from archetype.store import auditors
 from archetype.store.database import Database
@@ -263,6 +269,23 @@ async def test_who_may_not_make_roles_is_told_so_and_stopped_by_nothing(postgres
         await owner.execute(f"DROP ROLE {login}")
     finally:
         await owner.close()
+
+
+class Weather(BaseModel):
+    """A resource that is recorded."""
+
+    wind: float = 0.0
+
+
+def test_the_document_says_what_the_code_hash_covers():
+    processor = ProcessorRecord.of(remarks_nothing)
+    spelled = replace(processor, code=replace(processor.code, is_deterministic=False, declared={"every": 2}))
+    program = Program((spelled,), SchedulerSettings(), (ResourceRecord.of(Weather()),))
+    hashed = json.loads(program.document)
+    text = (ROOT / "docs" / "hashes.md").read_text(encoding="utf-8")
+    said = text.partition("\n## The code\n")[2].partition("\n## ")[0]
+    names = {*hashed, *hashed["processors"][0], *hashed["resources"][0]}
+    assert [name for name in sorted(names - {"processor"}) if name not in said] == []
 
 
 @pytest.mark.postgres_only
