@@ -35,8 +35,8 @@ def backup(
 ) -> None:
     """Copy the whole database into one file while it is in use; on PostgreSQL pg_dump does it.
 
-    The file gets its name once it is complete, checked and on disk. A copy of SQLite is a database like
-    the first; a dump is restored with pg_restore.
+    The file gets its name once it is complete, checked and on disk. A copy of SQLite is itself a
+    database; a dump is restored with pg_restore.
     """
 
     async def use(database: Database) -> Backup:

@@ -92,7 +92,7 @@ def replace(
     ] = None,
     tick: TickOption = None,
 ) -> None:
-    """Replace a processor's recorded code by the code that the server has loaded, from a tick on."""
+    """Replace a processor's recorded code with the code that the server has loaded, from a tick on."""
     payload: dict[str, Any] = {"processor": name}
     if parameters is not None:
         payload["parameters"] = json_object(parameters, "--parameters")

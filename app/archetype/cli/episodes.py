@@ -50,7 +50,7 @@ ReturnOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 DetachOption = Annotated[
-    bool, typer.Option("--detach", "-d", help="Print the run, which goes on by itself, and do not wait.")
+    bool, typer.Option("--detach", "-d", help="Print the run and do not wait; it goes on by itself.")
 ]
 
 

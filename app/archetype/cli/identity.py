@@ -103,7 +103,7 @@ def disable_actor(
     yes: YesOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Disable an actor for good: none of its keys works any more, but it stays in the list."""
+    """Disable an actor for good: none of its keys works any more; it stays in the list."""
     confirmed(f"Disable actor {name!r} for good?", is_sure=yes)
 
     async def use(services: ServiceContainer) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def rotate_key(
     reason: ActReason = None,
     database_url: DatabaseOption = None,
 ) -> None:
-    """Replace a key by a new one of the same actor, worlds and lifetime. It is shown only this once."""
+    """Replace a key with one for the same actor, worlds and lifetime. It is shown only this once."""
     grace_s = seconds(grace, "--grace")
 
     async def use(services: ServiceContainer) -> dict[str, Any]:

@@ -25,9 +25,9 @@ MESSAGE_COLUMNS = ("position", "tick", "sender_id", "receiver_id", "channel", "c
 
 app = typer.Typer(no_args_is_help=True, help="Send messages to a world's processors, and read them back.")
 
-ReceiverOption = Annotated[int | None, typer.Option("--receiver", min=1, help="The entity to send it to.")]
-SenderOption = Annotated[int | None, typer.Option("--sender", min=1, help="The entity that it is from.")]
-ChannelOption = Annotated[str | None, typer.Option("--channel", help="The channel it is sent on.")]
+ReceiverOption = Annotated[int | None, typer.Option("--receiver", min=1, help="The receiving entity.")]
+SenderOption = Annotated[int | None, typer.Option("--sender", min=1, help="The sending entity.")]
+ChannelOption = Annotated[str | None, typer.Option("--channel", help="The message's channel.")]
 
 
 @app.command(epilog='Example: archetype message send demo \'{"say": "hello"}\' --receiver 5 --channel chat')

@@ -52,8 +52,8 @@ def thin(  # noqa: PLR0917  (options go by their names)
 ) -> None:
     """Drop snapshots of a world's own ticks that a replay can rebuild; each is rebuilt and compared first.
 
-    What stays: the newest, those that forks begin with, ticks that are no function of their inputs, and the
-    last of each program. Pages are freed by `archetype gc`.
+    Always kept are the newest, those that forks start from, those of ticks that are not deterministic, and
+    the last of each program. `archetype gc` then frees the pages.
     """
     chosen: Any = keep  # what it may be, the service says
 

@@ -38,7 +38,7 @@ def serve(
 ) -> None:
     """Run the server until it is told to stop; a SQLite database that does not exist is created first.
 
-    Until there is an API key, it listens on this machine alone and lets its single user do everything.
+    Until there is an API key, it listens on this machine only and lets its single user do everything.
     """
     from archetype.api.server import serve as run_server
 

@@ -53,7 +53,7 @@ def run(
     debug: DebugOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Print the run, which goes on by itself, and do not wait.")
+        bool, typer.Option("--detach", "-d", help="Print the run and do not wait; it goes on by itself.")
     ] = False,
 ) -> None:
     """Run ticks of a world one after the other; each is durable as soon as it is done."""
