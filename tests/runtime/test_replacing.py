@@ -202,6 +202,28 @@ async def test_a_script_s_mended_code_is_adopted_behind_a_sealed_tick(open_runti
         assert [kind for kind, _, _ in await changes(world)] == ["add_processor", "replace_processor"]
 
 
+@pytest.mark.parametrize("way", ["script", "command"])
+async def test_corrected_parameters_mend_a_tick_that_failed(open_runtime, way):
+    """The same code with other parameters holds for the sealed tick, in this process and in the next."""
+    kind = push(10.0)
+    async with open_runtime() as runtime:
+        world = runtime.world("demo", processors=[kind(times="many")])
+        await world.spawn(Position())
+        with pytest.raises(ProcessorError):
+            await world.step()
+        if way == "command":
+            await world.replace_processor(kind(times=2))
+            await world.step()
+    async with open_runtime() as runtime:
+        world = runtime.world("demo", processors=[kind(times=2)])
+        if way == "script":
+            await world.step()
+        assert await x_of(world, 0) == 20.0
+        await world.step()
+        assert await x_of(world) == 40.0
+        assert (await world.replay()).divergence is None
+
+
 def test_a_script_that_is_edited_and_run_again_goes_on(tmp_path):
     """The file's text is the fingerprint; the first run's past stays as it was."""
     script = tmp_path / "script.py"

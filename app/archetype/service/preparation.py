@@ -11,7 +11,7 @@ from archetype.errors import CodeChangedError, CodeNotLoadedError
 from archetype.service.inputs import TickInputs, read_inputs
 from archetype.service.live_worlds import LiveWorld
 from archetype.service.processors import LoadedCode, ProcessorPool
-from archetype.service.programs import ADDING_TYPES, REPLACING_TYPES, ProgramService
+from archetype.service.programs import MENDING_TYPES, REPLACING_TYPES, ProgramService
 from archetype.service.projection import Projection
 from archetype.service.schedulers import scheduler_settings
 from archetype.service.worlds import WorldService
@@ -39,13 +39,13 @@ class Preparation:
     ) -> tuple[TickInputs, LoadedCode]:
         """Read a sealed tick's inputs and build its processors and scheduler.
 
-        The inputs of a sealed tick are fixed, its code is not: where the recorded code is gone, a
-        replacement that came too late for the tick, and waits for the next one, holds for it already. So does
-        a resource that was added after the tick was sealed by a run which did not commit it.
+        The inputs of a sealed tick are fixed, its code is not. What was replaced, and which resources were
+        added, after a run sealed the tick and did not commit it, waits for the next tick and holds for this
+        one already; so does a replacement where the recorded code is gone.
         """
         inputs = await self._read_inputs(projection, sealed)
         if sealed.was_sealed:
-            late = await self._late(projection.world_id, sealed.tick, ADDING_TYPES)
+            late = await self._late(projection.world_id, sealed.tick, MENDING_TYPES)
             inputs = replace(inputs, program=read_inputs(late, inputs.program).program)
         program = inputs.program.scheduled(scheduler_settings(world.config))
         try:

@@ -18,10 +18,10 @@ from archetype.store.snapshots import program_document
 from archetype.store.ticks import tick_row
 from archetype.store.worlds import WorldRow
 
-__all__ = ["ADDING_TYPES", "REPLACING_TYPES", "ProgramService"]
+__all__ = ["MENDING_TYPES", "REPLACING_TYPES", "ProgramService"]
 
 REPLACING_TYPES = (CommandType.REPLACE_PROCESSOR.value,)
-ADDING_TYPES = (CommandType.ADD_RESOURCE.value,)
+MENDING_TYPES = (*REPLACING_TYPES, CommandType.ADD_RESOURCE.value)
 """What a sealed tick that failed takes in all the same, although it waits for the next one."""
 
 _CHANGING = (
@@ -48,7 +48,7 @@ class ProgramService:
 
         A replacement or a resource that waits behind a sealed tick holds for that tick already.
         """
-        program, rows = await self._recorded(world, (*_CHANGING, *REPLACING_TYPES, *ADDING_TYPES))
+        program, rows = await self._recorded(world, (*_CHANGING, *MENDING_TYPES))
         waiting = [
             row
             for row in rows
