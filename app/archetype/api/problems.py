@@ -90,7 +90,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     "code, a plan or conflicting writes that the world's scheduler refuses.",
     412: "The world is not at the version that If-Match names.",
     413: "Larger than a documented limit.",
-    415: "The body's media type is not the one that this route reads.",
+    415: "The body's media type is not the one that this route reads, or the body is encoded.",
     422: "A field or value cannot be accepted; `errors` names each.",
     429: "A quota is used up, or too many commands wait or streams are open; try again after Retry-After.",
     500: "The request failed inside the server; a tick that failed leaves nothing behind.",

@@ -15,6 +15,7 @@ from archetype.core.scheduling.builders import (
 )
 from archetype.core.scheduling.dependencies import DependencyGroupBuilder
 from archetype.core.scheduling.plan import ExecutionGroup, ExecutionPlan, PlanContext, describe
+from archetype.core.scheduling.scheduler import SimpleScheduler, scheduler_from, settings_of
 from archetype.errors import InvalidInputError, PlanError
 
 
@@ -132,6 +133,26 @@ class Gives:
         if isinstance(self.built, Exception):
             raise self.built
         return self.built
+
+
+class BuilderOfSystems:
+    """Has no use for the context, nor an argument of its own."""
+
+    def build(self, systems):
+        return [ExecutionGroup([system]) for system in systems]
+
+
+class BuilderThatInherits(ExecutionGroupBuilder):
+    def build(self, systems, context):
+        return [ExecutionGroup([system]) for system in systems]
+
+
+@pytest.mark.parametrize("kind", [BuilderOfSystems, BuilderThatInherits])
+def test_a_builder_needs_neither_the_context_nor_a_constructor(kind):
+    scheduler = SimpleScheduler(group_builder=kind())
+    again = scheduler_from(settings_of(scheduler))
+    plan = plan_of(again.group_builder, MIXED, context())
+    assert [list(group.systems) for group in plan.groups] == [[each] for each in MIXED]
 
 
 def test_a_list_is_taken_for_groups():

@@ -55,8 +55,8 @@ class SchedulerOwnSingle(SingleGroupBuilder):
     pass
 
 
-class SchedulerOldForm:
-    def build(self, systems):
+class SchedulerNoBuilder:
+    def build(self):
         return []
 
 
@@ -133,7 +133,7 @@ def test_a_builder_of_ones_own_is_recorded_and_built_again(builder, parameters):
     ("builder", "message"),
     [
         (SchedulerSecretive(), "inherit from ExecutionGroupBuilder, or make it a dataclass"),
-        (SchedulerOldForm(), "must have build"),
+        (SchedulerNoBuilder(), "must have build"),
         (object(), "must have build"),
         (SingleGroupBuilder, "pass an instance"),
         (SchedulerKeeps({1, 2}), "parameters.size: must be JSON"),
@@ -203,5 +203,5 @@ def test_parameters_that_do_not_fit_are_told_with_their_place(form, path):
 def test_the_fingerprint_is_of_the_class_and_its_bases():
     assert class_fingerprint(SchedulerSecretive) != class_fingerprint(SchedulerBare)
     assert class_fingerprint(type("SchedulerHeir", (SchedulerBare,), {})) != class_fingerprint(
-        type("SchedulerHeir", (SchedulerOldForm,), {})
+        type("SchedulerHeir", (SchedulerNoBuilder,), {})
     )

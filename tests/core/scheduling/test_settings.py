@@ -31,7 +31,7 @@ class SettingsDuck:
 
 
 class SettingsNoBuilder:
-    def build(self, systems):
+    def build(self):
         return []
 
 

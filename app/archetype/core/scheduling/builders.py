@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, ClassVar, Protocol, Self, cast
 
@@ -24,6 +26,7 @@ __all__ = [
     "is_builder",
     "kept_parameters",
     "plan_of",
+    "takes_context",
 ]
 
 Systems = Sequence[SystemDescriptor]
@@ -47,8 +50,13 @@ class ExecutionGroupBuilder(Protocol):
         object.__setattr__(self, _KEPT, bound_parameters(cls, args, kwargs))
         return self
 
+    def __init__(self) -> None:
+        """Take nothing, unless the class says otherwise."""
+
     def build(self, systems: Systems, context: PlanContext) -> ExecutionPlan | Sequence[ExecutionGroup]:
         """Put the processors given, which are in order of registration, into groups.
+
+        One that has no use for the context may leave it out: `build(self, systems)`.
 
         Each belongs in exactly one group, or in the plan's `not_due`; one that runs alone, in a group of
         its own. Groups run in the order given; inside a group order has no meaning.
@@ -59,6 +67,18 @@ class ExecutionGroupBuilder(Protocol):
 def is_builder(value: object) -> bool:
     """Tell whether a value can build, and is no class."""
     return callable(getattr(value, "build", None)) and not isinstance(value, type)
+
+
+@lru_cache(maxsize=64)
+def takes_context(kind: type[Any]) -> bool | None:
+    """Tell whether a builder's `build` takes the context behind the systems; None where it is no builder."""
+    for given in (("self", "systems", "context"), ("self", "systems")):
+        try:
+            inspect.signature(kind.build).bind(*given)
+        except (AttributeError, TypeError, ValueError):
+            continue
+        return "context" in given
+    return None
 
 
 def kept_parameters(builder: ExecutionGroupBuilder) -> dict[str, Any] | None:
@@ -79,7 +99,8 @@ def plan_of(builder: ExecutionGroupBuilder, systems: Systems, context: PlanConte
     """
     name = type(builder).__name__
     try:
-        built: object = builder.build(systems, context)
+        build: Any = builder.build
+        built: object = build(systems, context) if takes_context(type(builder)) else build(systems)
     except PlanError:
         raise
     except Exception as exc:

@@ -127,8 +127,8 @@ def _recorded(builder: Any) -> dict[str, Any]:
     named = named_class(kind)
     if "fingerprint" in named and loaded_builder(named["name"]) is not kind:
         raise InvalidInputError(
-            f"{kind.__name__} cannot be a group builder: it must have build(systems, context), and stand "
-            "at the top level of a module, where it is found again by its name."
+            f"{kind.__name__} cannot be a group builder: it must have build(systems, context) or "
+            "build(systems), and stand at the top level of a module, where it is found again by its name."
         )
     parameters = map_parts(_parameters(builder), is_builder, _recorded)
     try:

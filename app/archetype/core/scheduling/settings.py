@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, cast
@@ -31,6 +30,7 @@ from archetype.core.scheduling.builders import (
     PriorityGroupBuilder,
     SequentialGroupBuilder,
     SingleGroupBuilder,
+    takes_context,
 )
 from archetype.core.scheduling.dependencies import DependencyGroupBuilder
 from archetype.core.scheduling.policy import SchedulerConfig
@@ -60,16 +60,9 @@ _DEFAULT = "priority"
 
 
 def loaded_builder(name: str) -> type[Any] | None:
-    """Give the loaded class of that full name, if its instances can `build(systems, context)`, else None."""
+    """Give the loaded class of that full name, if its instances can build, else None."""
     kind = loaded_class(name)
-    build = getattr(kind, "build", None)
-    if kind is None or not callable(build):
-        return None
-    try:
-        inspect.signature(build).bind("self", "systems", "context")
-    except (TypeError, ValueError):
-        return None
-    return kind
+    return None if kind is None or takes_context(kind) is None else kind
 
 
 def is_builder_form(value: object) -> bool:
