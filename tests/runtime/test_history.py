@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from archetype import ActorCtx
+from archetype import ActorCtx, AsyncProcessor, Component
 from archetype.errors import (
     EntityNotFoundError,
     InvalidInputError,
@@ -158,3 +159,28 @@ async def test_a_policy_that_is_none_is_refused_at_the_first_use(runtime):
     """A number of ticks, or `needed`."""
     with pytest.raises(PayloadError, match="must be a number of ticks"):
         await runtime.world("odd", snapshots=0).info()
+
+
+class HistCount(Component):
+    x: int = 0
+
+
+class HistReusing(AsyncProcessor):
+    """Counts, in an array of its own that it fills anew each time."""
+
+    components = (HistCount,)
+    array = np.empty(3, dtype=np.int64)
+
+    async def process(self, df, **_):
+        return {"histcount__x": np.add(df.to_arrow().column("histcount__x").to_numpy(), 1, out=self.array)}
+
+
+@pytest.mark.parametrize("snapshots", [1, "needed"])
+async def test_the_past_stays_as_it_was_where_a_processor_uses_an_array_again(runtime, snapshots):
+    world = runtime.world("counts", processors=[HistReusing()], snapshots=snapshots)
+    await world.spawn_many([[HistCount(x=i)] for i in range(3)])
+    await world.run(4)
+    past = [(await world.query(HistCount, tick=tick)).to_pydict()["histcount__x"] for tick in range(4)]
+    assert past == [[1, 2, 3], [2, 3, 4], [3, 4, 5], [4, 5, 6]]
+    assert not (await runtime.verify()).faults
+    assert (await world.replay()).divergence is None

@@ -31,7 +31,7 @@ class CheckedRows:
 class CheckedColumns:
     """A frame's columns by the table's names, in its order of rows; `is_active` is None if all rows are.
 
-    A column whose memory is untouched is the very object that the table holds.
+    A column whose memory is untouched is the very object that the table holds; any other has its own memory.
     """
 
     arrays: Mapping[str, pa.Array]
@@ -44,12 +44,12 @@ def check_columns(before: ArchetypeTable, output: pa.Table) -> CheckedColumns:
     The order may differ and is put right. Raises RowsError if rows are lost, added or repeated, or a value
     does not fit its column.
     """
-    output = _in_order(before, output)
+    output = in_order(before, output)
     arrays = {
-        column.name: conformed(_one_array(output.column(column.name)), before.array(column.name), column)
+        column.name: _kept(one_array(output.column(column.name)), before.array(column.name), column)
         for column in before.archetype.schema
     }
-    is_active = _one_array(output.column("is_active"))
+    is_active = one_array(output.column("is_active"))
     if is_active.null_count:
         raise RowsError(f"has a null is_active in {is_active.null_count} rows; set it to true or false")
     flags = is_active.to_numpy(zero_copy_only=False) if is_active.false_count else None
@@ -76,8 +76,12 @@ def _arrays(table: ArchetypeTable) -> list[pa.Array]:
     return [table.array(name) for name in table.rows.column_names]
 
 
-def _in_order(before: ArchetypeTable, output: pa.Table) -> pa.Table:
-    column = _one_array(output.column("entity_id"))
+def in_order(before: ArchetypeTable, output: pa.Table) -> pa.Table:
+    """Give rows in the order of a table's, found by their entity_id.
+
+    Raises RowsError if rows are lost, added or repeated.
+    """
+    column = one_array(output.column("entity_id"))
     if column.null_count:
         raise RowsError(f"has a null entity_id in {column.null_count} rows")
     ids: Int64s = column.to_numpy()
@@ -105,13 +109,18 @@ def _first(ids: Int64s) -> str:
     return ", ".join(str(entity_id) for entity_id in ids[:5]) + (", …" if len(ids) > 5 else "")
 
 
-def conformed(array: pa.Array, before: pa.Array | None, column: pa.Field) -> pa.Array:
-    """Give values as ones of a column, or `before` itself where they lie in its memory.
+def _kept(array: pa.Array, before: pa.Array, column: pa.Field) -> pa.Array:
+    """Give values as ones of a column in memory of their own, or `before` itself where they lie in its."""
+    return before if same_memory(before, array) else owned(conformed(array, column))
 
-    Raises RowsError if they do not fit.
-    """
-    if before is not None and same_memory(before, array):
-        return before
+
+def owned(array: pa.Array) -> pa.Array:
+    """Copy an array: what users hand in may lie in memory that they write to later."""
+    return pa.concat_arrays([array])
+
+
+def conformed(array: pa.Array, column: pa.Field) -> pa.Array:
+    """Give values as ones of a column; raises RowsError if they do not fit."""
     if array.null_count and not column.nullable:
         raise RowsError(f"has {array.null_count} nulls in {column.name}, which is not Optional")
     try:
@@ -124,15 +133,18 @@ def conformed(array: pa.Array, before: pa.Array | None, column: pa.Field) -> pa.
     return cast
 
 
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
+def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Give a column as one array."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def same_memory(before: pa.Array, after: pa.Array) -> bool:
     """Say whether two arrays have the same values because they lie in the same memory.
 
-    Offsets may have been written anew (Daft widens them), so those are compared by value. False says
-    nothing: the values may still be equal.
+    That holds while nobody writes to it, so `before` must be `owned`. Offsets may have been written anew
+    (Daft widens them), so those are compared by value. False says nothing: the values may still be equal.
     """
     if len(before) != len(after) or before.null_count != after.null_count:
         return False

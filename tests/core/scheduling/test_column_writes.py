@@ -5,8 +5,10 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pytest
-from daft import DataType, col, lit
+from daft import DataType, Window, col, lit
 from daft.functions import when
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import Field
 
 from archetype.core.combine import Combine, Delta
@@ -356,3 +358,152 @@ async def test_a_mapping_means_the_same_in_a_chain_and_in_groups_of_one():
     assert outcome(fused)["rows"] == outcome(apart)["rows"]
     assert outcome(fused)["ended"] == outcome(apart)["ended"]
     assert column(fused.state, "colnum__x") == {1: 4.0, 2: 6.0}
+
+
+class ColOwned(Component):
+    x: int = 0
+    s: str = ""
+    maybe: float | None = None
+    tags: list[str] = Field(default_factory=list)
+    flag: bool = False
+
+
+def in_memory_of(memory, table):
+    """Give a table whose columns lie in a bytearray, which anybody may write to."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    memory[:] = sink.getvalue().to_pybytes()
+    return pa.ipc.open_stream(pa.py_buffer(memory)).read_all()
+
+
+def as_series(array):
+    return daft.Series.from_arrow(array)
+
+
+def as_numpy(array):
+    return array.to_numpy(zero_copy_only=False)
+
+
+HANDED_IN = {
+    "pyarrow": lambda df, new: dict(zip(new.column_names, _arrays(new), strict=True)),
+    "series": lambda df, new: dict(zip(new.column_names, map(as_series, _arrays(new)), strict=True)),
+    "numpy": lambda df, new: {"colowned__x": as_numpy(new.column("colowned__x"))},
+    "frame": lambda df, new: daft.from_arrow(_replaced(df.to_arrow(), new)),
+    "frame of a frame": lambda df, new: daft.from_arrow(_replaced(df.to_arrow(), new)).sort("entity_id"),
+}
+
+
+def _arrays(table):
+    return [each.chunk(0) for each in table.columns]
+
+
+def _replaced(rows, new):
+    for name in new.column_names:
+        rows = rows.set_column(rows.column_names.index(name), name, new.column(name))
+    return rows
+
+
+owned_values = st.builds(
+    ColOwned,
+    x=st.integers(-9, 9),
+    s=st.text(max_size=3),
+    maybe=st.none() | st.floats(allow_nan=False),
+    tags=st.lists(st.text(max_size=2), max_size=3),
+    flag=st.booleans(),
+)
+
+
+@pytest.mark.parametrize("how", HANDED_IN)
+@pytest.mark.parametrize("chain", ["group", "chain"])
+@settings(max_examples=20)
+@given(values=st.lists(owned_values, min_size=1, max_size=9))
+async def test_a_state_keeps_its_values_whatever_becomes_of_what_was_handed_in(how, chain, values):
+    """A processor may write again to the memory that it handed in, as soon as its tick is over."""
+    state = state_of(*[[ColOwned(x=100)] for _ in values])
+    (table,) = state_of(*[[each] for each in values])
+    memory = bytearray()
+    new = in_memory_of(memory, table.rows.drop_columns(["entity_id"]))
+    hands_in = frame_processor(lambda df: HANDED_IN[how](df, new), name="ColSut")
+    if chain == "chain":
+        ran = await run_processors(state, [hands_in], context())
+    else:
+        ran = await run(state, [hands_in, colnothing])
+    before = outcome(ran)["rows"]
+    memory[:] = bytes(len(memory))
+    assert outcome(ran)["rows"] == before
+
+
+@pytest.mark.parametrize("shape", ["mapping", "frame", "function"])
+async def test_a_buffer_that_is_used_again_gives_each_tick_its_own_values(shape):
+    buffer = np.zeros(3, dtype=np.int64)
+
+    @daft.func.batch(return_dtype=DataType.int64())
+    def increased(numbers):
+        return np.add(numbers.to_arrow().to_numpy(), 1, out=buffer)
+
+    def process(df):
+        if shape == "function":
+            return {"colnum__n": increased(col("colnum__n"))}
+        rows = df.to_arrow()
+        np.add(rows.column("colnum__n").to_numpy(), 1, out=buffer)
+        if shape == "mapping":
+            return {"colnum__n": buffer}
+        place = rows.column_names.index("colnum__n")
+        return daft.from_arrow(rows.set_column(place, "colnum__n", pa.array(buffer)))
+
+    follows = frame_processor(lambda df: {"colnum__score": col("colnum__n")}, name="ColFollows")
+    states = [three()]
+    for _ in range(3):
+        ran = await run(states[-1], [frame_processor(process, name="ColSut"), follows])
+        states.append(ran.state)
+    assert [list(column(state, "colnum__n").values()) for state in states] == [
+        [1, 2, 3],
+        [2, 3, 4],
+        [3, 4, 5],
+        [4, 5, 6],
+    ]
+    assert list(column(states[-1], "colnum__score").values()) == [3, 4, 5]
+
+
+class ColTeam(Component):
+    team: int = 0
+    v: int = 0
+    total: int = 0
+    me: int = 0
+
+
+def team_total():
+    return col("colteam__v").sum().over(Window().partition_by("colteam__team"))
+
+
+WINDOWED = {
+    "in a chain": {"is_chain": True, "declared": {}},
+    "declared": {"is_chain": True, "declared": {"writes": (ColTeam,)}},
+    "in a group": {"is_chain": False, "declared": {}},
+}
+
+
+@pytest.mark.parametrize("how", WINDOWED)
+@settings(max_examples=30)
+@given(teams=st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), min_size=1, max_size=12))
+async def test_values_of_a_window_go_to_the_entities_they_are_of(how, teams):
+    """A window gives rows in an order of its own; those who share its query get theirs too."""
+    state = state_of(*[[ColTeam(team=team, v=v)] for team, v in teams])
+    declared = WINDOWED[how]["declared"]
+    sums = frame_processor(lambda df: {"colteam__total": team_total()}, name="ColSums", **declared)
+    marks = frame_processor(lambda df: {"colteam__me": col("entity_id")}, name="ColMarks", **declared)
+    if WINDOWED[how]["is_chain"]:
+        ran = await run_processors(state, [sums, marks], context())
+    else:
+        ran = await run(state, [sums, marks])
+    expected = {
+        number: sum(v for other, v in teams if other == team) for number, (team, _) in enumerate(teams, 1)
+    }
+    assert column(ran.state, "colteam__total") == expected
+    assert column(ran.state, "colteam__me") == {number: number for number in expected}
+
+
+async def test_an_aggregate_is_a_value_where_there_is_one_row():
+    ran = await wrote(lambda df: {"colnum__x": col("colnum__x").sum()}, state_of([ColNum(x=2.0)]))
+    assert column(ran.state, "colnum__x") == {1: 2.0}

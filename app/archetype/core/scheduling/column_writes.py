@@ -11,7 +11,15 @@ import pyarrow as pa
 
 from archetype.core.combine import Delta
 from archetype.core.diff import differing
-from archetype.core.frame_rows import CheckedColumns, RowsError, check_columns, conformed
+from archetype.core.frame_rows import (
+    CheckedColumns,
+    RowsError,
+    check_columns,
+    conformed,
+    one_array,
+    owned,
+)
+from archetype.core.scheduling.expression_values import expression_values
 from archetype.core.scheduling.frames import Frames, said
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.writes import ColumnWrite
@@ -94,8 +102,8 @@ async def evaluated(
 ) -> list[FrameWrites]:
     """Evaluate what processors returned over one frame in a single query, and give their writes in order.
 
-    Where the query fails, or an aggregate makes one row of many, each processor's expressions are evaluated
-    alone, so that the error names the one at fault.
+    Where the query fails, each processor's expressions are evaluated alone, so that the error names the one
+    at fault.
     """
     expressions = [
         each.values
@@ -107,25 +115,19 @@ async def evaluated(
     is_shared = len(returned) > 1
     if expressions:
         try:
-            named = {f"value_{place}": expression for place, expression in enumerate(expressions)}
-            values = await frames.evaluated(df, named, _arrays)
+            values = await expression_values(frames, df, expressions, may_be_aggregates=not is_shared)
         except Exception as exc:
-            if not is_shared:
-                system = returned[0][0]
-                frames.require_readable(system, exc)
-                raise frames.error(system, said(exc)) from exc
-        if is_shared and (not values or len(values[0]) != frames.table.row_count):
-            return [(await evaluated(frames, df, [each]))[0] for each in returned]
+            if is_shared:
+                return [(await evaluated(frames, df, [each]))[0] for each in returned]
+            system = returned[0][0]
+            frames.require_readable(system, exc)
+            raise frames.error(system, said(exc)) from exc
     following = iter(values)
     writes: list[FrameWrites] = []
     for system, listed in returned:
         arrays = [each.values if isinstance(each.values, pa.Array) else next(following) for each in listed]
         writes.append(_as_writes(frames, system, listed, arrays))
     return writes
-
-
-def _arrays(rows: pa.Table) -> list[pa.Array]:
-    return [_one_array(column) for column in rows.columns]
 
 
 def _as_writes(
@@ -148,7 +150,7 @@ def _as_writes(
         if each.is_delta:
             field = field.with_nullable(True)  # noqa: FBT003
         try:
-            values = conformed(array, None, field)
+            values = conformed(array, field)
         except RowsError as exc:
             raise frames.error(system, said(exc)) from exc
         writes.append(_written(frames, system, each.column, None, values, is_delta=each.is_delta))
@@ -184,25 +186,21 @@ def _written(
 
 
 def _array(frames: Frames, system: SystemDescriptor, name: str, values: Any) -> pa.Array:
-    """Give plain values as an array: one for each row, or one for all of them."""
+    """Give plain values as an array of its own memory: one for each row, or one for all of them."""
     field = pa.field(ACTIVITY, pa.bool_()) if name == ACTIVITY else frames.shown.archetype.schema.field(name)
     try:
         if isinstance(values, (pa.Array, pa.ChunkedArray)):
-            return _one_array(values)
+            return owned(one_array(values))
         if hasattr(values, "to_arrow"):
-            return _one_array(values.to_arrow())
+            return owned(one_array(values.to_arrow()))
         if isinstance(values, np.ndarray):
-            return pa.array(values, None if values.dtype.kind in "biuf" else field.type)
+            return owned(pa.array(values, None if values.dtype.kind in "biuf" else field.type))
         if isinstance(values, (list, tuple)):
             return pa.array(values, field.type)
         scalar = values if isinstance(values, pa.Scalar) else pa.scalar(values, field.type)
         return pa.repeat(scalar, frames.table.row_count)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise frames.error(system, f"gave values for {name} that are none of {field.type}: {exc}") from exc
-
-
-def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _no_column(frames: Frames, system: SystemDescriptor, name: str) -> ProcessorError:
