@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from archetype.core.models import find_model
@@ -13,6 +15,10 @@ from archetype.errors import InvalidInputError
 class Climate(BaseModel):
     warmth: float = 1.0
     winds: list[str] = []
+
+
+class Other(BaseModel):
+    amount: int = 1
 
 
 class Socket:
@@ -48,11 +54,19 @@ def test_live_handles_that_a_processor_inserts_stay_and_models_do_not():
     assert (len(world), mine.remove(Socket)) == (0, None)
 
 
-def test_without_models_a_tick_has_the_world_s_own_container():
-    """Nothing is copied."""
+@given(st.booleans(), st.booleans())
+def test_a_model_that_a_processor_inserts_is_gone_after_it_whatever_else_is_there(is_recorded, has_model):
+    """Neither the processors behind it nor the next tick see it, nor does the world."""
     world = Resources()
-    world.insert(Socket())
-    assert world.in_tick([]).for_processor() is world
+    if has_model:
+        world.insert(Other())
+    tick = world.in_tick([Other()] if is_recorded else [])
+    mine = tick.for_processor()
+    mine.insert(Climate(warmth=2))
+    assert mine.require(Climate).warmth == 2
+    assert not tick.for_processor().contains(Climate)
+    assert not world.contains(Climate)
+    assert not world.in_tick([]).contains(Climate)
 
 
 def test_a_model_is_found_by_its_name():

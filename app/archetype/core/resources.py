@@ -65,7 +65,7 @@ class Resources:
 
     def in_tick(self, recorded: Sequence[BaseModel]) -> Resources:
         """Give what a tick has: the live handles, and of models exactly those that are recorded."""
-        return TickResources(self, recorded) if recorded or self.models() else self
+        return TickResources(self, recorded)
 
     def for_processor(self) -> Resources:
         """Give what one processor gets, once."""
