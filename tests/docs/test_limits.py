@@ -21,6 +21,7 @@ INSIDE = {
     "RUNS_KEPT_MAX",
     "SCANNED_EVENTS_MAX",
     "SYNC_SYSTEMS_MAX",
+    "SYSTEMS_LEFT_MAX",
     "_LINKS_MAX",
     "_NAME_CHARACTERS_MAX",  # what the forks of a rollout keep of a name
     "_MISSING_TICKS_MAX",

@@ -6,10 +6,13 @@ from daft import col, lit
 
 from archetype.core.component import Component
 from archetype.core.processor import AsyncProcessor
+from archetype.core.scheduling import threads
+from archetype.core.scheduling.executor import run_processors
 from archetype.core.scheduling.frames import Frames
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.results import SystemResult
 from archetype.core.scheduling.system import system
+from archetype.core.scheduling.threads import SYNC_SYSTEMS_MAX
 from archetype.errors import AccessViolationError, ProcessorError
 from ticks import column, context, frame_processor, id_source, run, state_of
 
@@ -293,6 +296,119 @@ async def test_a_system_with_a_timeout_may_be_left_running_and_what_it_writes_th
     assert await asyncio.to_thread(ended.wait, 30)
     assert column(ran.state, "isocell__v") == {1: 1.0}
     assert ran.report.executions[0].status == "skipped"
+
+
+@pytest.fixture
+def hanging():
+    """A system that hangs until the test ends, what ends it, and whether it has begun."""
+    may_end, begun = threading.Event(), []
+
+    @system(retry_policy=RetryPolicy(timeout=0.001, on_exhausted="skip"))
+    def isohangs(access):
+        begun.append(True)
+        may_end.wait(30)
+
+    yield isohangs, may_end, begun
+    may_end.set()
+
+
+async def test_systems_that_hang_hold_up_no_other(hanging):
+    """Whoever gave up on one has given its place back, for sync systems and conditions of the process."""
+    isohangs, may_end, _ = hanging
+
+    @system(condition=lambda view: True)
+    def isofine(access):
+        access[1, IsoCell] = IsoCell(v=2.0)
+
+    ran = await run(cells(1), [isohangs] * (2 * SYNC_SYSTEMS_MAX))
+    assert {each.status for each in ran.report.executions} == {"skipped"}
+    ran = await run(cells(1), [isofine], checks_conditions=True)
+    assert column(ran.state, "isocell__v") == {1: 2.0}
+    assert not may_end.is_set()
+
+
+async def test_too_many_systems_that_hang_are_refused(hanging, monkeypatch):
+    isohangs, _, begun = hanging
+    monkeypatch.setattr(threads, "SYSTEMS_LEFT_MAX", 0)
+    ran = await run(cells(1), [isohangs])
+    (failure,) = ran.report.executions[0].failures
+    assert "took longer than their timeouts still run" in failure.error
+    assert not begun
+
+
+async def test_a_system_that_waits_for_a_thread_is_cancelled_without_having_begun():
+    may_end, begun, ended = threading.Event(), [], []
+
+    @system()
+    def isoholds(access):
+        begun.append(True)
+        may_end.wait(30)
+        ended.append(True)
+
+    @system()
+    def isowaits(access):
+        raise AssertionError("it has begun")
+
+    holding = asyncio.create_task(run(cells(1), [isoholds] * SYNC_SYSTEMS_MAX))
+    while len(begun) < SYNC_SYSTEMS_MAX:
+        await asyncio.sleep(0)
+    waiting = asyncio.create_task(run(cells(1), [isowaits]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not ended
+    may_end.set()
+    await holding
+    assert len(ended) == SYNC_SYSTEMS_MAX
+
+
+async def test_more_systems_than_there_are_threads_all_run():
+    numbers = []
+
+    @system()
+    def isocounts(access):
+        numbers.append(len(numbers))
+
+    await run(cells(1), [isocounts] * (3 * SYNC_SYSTEMS_MAX))
+    assert len(numbers) == 3 * SYNC_SYSTEMS_MAX
+
+
+ENDS = {"exit": SystemExit(3), "interrupt": KeyboardInterrupt()}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("where", ["sync", "async", "frame", "condition"])
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_what_ends_a_process_elsewhere_fails_a_tick_and_is_named(how, where, is_alone):
+    def ends(_):
+        raise ENDS[how]
+
+    @system()
+    def isoends(access):
+        ends(access)
+
+    if where == "async":
+
+        @system()
+        async def isoends(access):
+            ends(access)
+
+    elif where == "condition":
+
+        @system(condition=ends)
+        def isoends(access):
+            pass
+
+    culprit = frame_processor(ends, name="isoends") if where == "frame" else isoends
+    if is_alone and where == "frame":
+        runs = run_processors(cells(1), [culprit], context())
+    else:
+        runs = run(cells(1), [culprit] if is_alone else [culprit, adding(1)], checks_conditions=True)
+    with pytest.raises(ProcessorError, match=rf"isoends .*raised {type(ENDS[how]).__name__}") as caught:
+        await runs
+    assert caught.value.details["processor"] == "isoends"
 
 
 def counted_queries(monkeypatch):

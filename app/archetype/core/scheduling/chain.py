@@ -20,7 +20,7 @@ from archetype.core.diff import differing
 from archetype.core.frame_rows import CheckedRows, check_rows, merged_tombstones
 from archetype.core.scheduling.column_writes import evaluated, mapping_writes
 from archetype.core.scheduling.fold import fold_group
-from archetype.core.scheduling.frames import Frames, said
+from archetype.core.scheduling.frames import RAISED, Frames, said
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
@@ -157,7 +157,7 @@ class _Chain:
         output = Output(system.index, system.name, writes.columns, ended)
         try:
             folded = await asyncio.to_thread(fold_group, WorldState.of([table]), [output], 0)
-        except Exception as exc:
+        except RAISED as exc:
             raise frames.error(system, said(exc)) from exc
         checked = CheckedRows(folded.state.tables.get(archetype_id), folded.tombstones.get(archetype_id))
         self._close(system, table, _Closed(checked, folded.cell_counts.get(system.index, 0)), started)

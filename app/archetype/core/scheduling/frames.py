@@ -22,9 +22,12 @@ from archetype.errors import ProcessorError, TickFailedError
 if TYPE_CHECKING:
     from daft import DataFrame, Expression
 
-__all__ = ["Frames", "GroupFrames", "said"]
+__all__ = ["RAISED", "Frames", "GroupFrames", "said"]
 
 T = TypeVar("T")
+
+RAISED = (Exception, SystemExit, KeyboardInterrupt)
+"""What users' code raises: what ends a process elsewhere fails its tick here, and no other world's."""
 
 
 class GroupFrames:
@@ -80,7 +83,7 @@ class Frames:
             returned: Any = process(df, **self._keywords(system))
             if inspect.isawaitable(returned):
                 returned = await returned
-        except Exception as exc:
+        except RAISED as exc:
             self.require_readable(system, exc)
             raise self.error(system, f"raised {said(exc)}") from exc
         if isinstance(returned, DataFrame):
@@ -104,7 +107,7 @@ class Frames:
             return await self.evaluated(df, {name: col(name) for name in self.names}, use)
         except TickFailedError:
             raise
-        except Exception as exc:
+        except RAISED as exc:
             self.require_readable(system, exc)
             raise self.error(system, said(exc)) from exc
 
@@ -193,7 +196,7 @@ class Frames:
                 )
         return self._with_constants(df, is_active=False)
 
-    def require_readable(self, system: SystemDescriptor, exc: Exception) -> None:
+    def require_readable(self, system: SystemDescriptor, exc: BaseException) -> None:
         """Raise AccessViolationError if an error names a column that is hidden from its processor."""
         if isinstance(exc, TickFailedError) or self.shown is self.table:
             return

@@ -14,13 +14,14 @@ from archetype.core.querying import configure_daft
 from archetype.core.scheduling.access import Access
 from archetype.core.scheduling.attempts import Attempted, failures_of, run_attempts
 from archetype.core.scheduling.fold import Folded, count_spawns, fold_group
-from archetype.core.scheduling.frames import GroupFrames, said
-from archetype.core.scheduling.isolated import Ran, in_thread, joined, run_isolated
+from archetype.core.scheduling.frames import RAISED, GroupFrames, said
+from archetype.core.scheduling.isolated import Ran, joined, run_isolated
 from archetype.core.scheduling.plan import ExecutionGroup, SystemDescriptor
 from archetype.core.scheduling.policy import RetryPolicy
 from archetype.core.scheduling.records import Attempt, Conflict, Execution, IdRange
 from archetype.core.scheduling.rights import Rights
 from archetype.core.scheduling.scheduler import SimpleScheduler
+from archetype.core.scheduling.threads import in_thread
 from archetype.core.scheduling.writes import Output
 from archetype.core.state import ArchetypeTable, WorldState
 from archetype.errors import ArchetypeError, ConflictError, ProcessorError, TickFailedError
@@ -107,7 +108,7 @@ class GroupRun:
         view = view_of(self.state, self.context)
         try:
             return bool(await in_thread(functools.partial(condition, view)))
-        except Exception as exc:
+        except RAISED as exc:
             raise self._failed(system, f"has a condition that raised {said(exc)},") from exc
 
     async def _attempted(self, system: SystemDescriptor, frames: GroupFrames) -> Attempted[Ran]:
@@ -165,7 +166,7 @@ class GroupRun:
         first_id = 0 if spawned is None else spawned.first
         try:
             return await asyncio.to_thread(fold_group, self.state, outputs, first_id), spawned
-        except Exception as exc:
+        except RAISED as exc:
             # What is no error of ours comes from a component's own __combine__.
             what = exc.message.rstrip(".") if isinstance(exc, ArchetypeError) else said(exc)
             writers = ", ".join(each.name for each in outputs)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import contextvars
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from archetype.core.context import TickContext
 from archetype.core.gather import gather_or_cancel
@@ -22,20 +18,16 @@ from archetype.core.scheduling.column_writes import (
     frame_writes,
     mapping_writes,
 )
-from archetype.core.scheduling.frames import Frames, GroupFrames, said
+from archetype.core.scheduling.frames import RAISED, Frames, GroupFrames, said
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.results import operations_of
 from archetype.core.scheduling.system import System
+from archetype.core.scheduling.threads import in_thread
 from archetype.core.scheduling.writes import ColumnWrite, Output
 from archetype.core.state import Int64s, WorldState
 from archetype.errors import ProcessorError, TickFailedError
 
 __all__ = ["Ran", "joined", "run_isolated"]
-
-T = TypeVar("T")
-
-SYNC_SYSTEMS_MAX = 64
-"""Sync systems that run at once in one process; the others wait for a thread."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,7 +165,7 @@ async def _run_system(
         operations = operations_of(access, returned)
     except TickFailedError:
         raise
-    except Exception as exc:
+    except RAISED as exc:
         if access.violation is not None:
             raise access.violation from exc
         what = f"raised {said(exc)}"
@@ -187,71 +179,3 @@ async def _run_system(
         ) from exc
     output = Output(system.index, system.name, operations=operations)
     return Ran(system, output, len(state.tables), state.entity_count, {})
-
-
-async def in_thread(call: Callable[[], T], *, may_be_left: bool = False) -> T:
-    """Run a call in a thread of its own, so that a system that blocks holds up no one else.
-
-    A thread cannot be interrupted: cancelled, this waits until the call has ended, unless it `may_be_left`
-    running.
-    """
-    running = _Running(asyncio.get_running_loop(), call)
-    _threads().submit(contextvars.copy_context().run, running.run)
-    try:
-        await running.done
-    except asyncio.CancelledError:
-        if not may_be_left:
-            await running.left()
-        raise
-    return running.outcome()
-
-
-class _Running(Generic[T]):
-    """A call in a thread, and what the event loop awaits of it.
-
-    The outcome is handed over as it is: a future would not take a StopIteration.
-    """
-
-    __slots__ = ("_call", "_error", "_has_ended", "_loop", "_result", "done")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> None:
-        self._loop = loop
-        self._call = call
-        self._result: T | None = None
-        self._error: BaseException | None = None
-        self._has_ended = False
-        self.done: asyncio.Future[None] = loop.create_future()
-
-    def run(self) -> None:
-        """Make the call; in the thread."""
-        try:
-            self._result = self._call()
-        except BaseException as exc:  # noqa: BLE001 (it is raised where the call is awaited)
-            self._error = exc
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
-            self._loop.call_soon_threadsafe(self._end)
-
-    def outcome(self) -> T:
-        """Give what the call gave, or raise what it raised."""
-        if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                self._error = None  # else it would hold itself, through its traceback
-        return cast("T", self._result)
-
-    async def left(self) -> None:
-        """Wait until the call has ended, whoever was cancelled meanwhile."""
-        if not self._has_ended:
-            self.done = self._loop.create_future()
-            await self.done
-
-    def _end(self) -> None:
-        self._has_ended = True
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(SYNC_SYSTEMS_MAX, thread_name_prefix="archetype-system")
