@@ -61,6 +61,54 @@ def test_a_recorded_processor_is_built_again(made):
     assert again.parameters == made.parameters
 
 
+class ProcFloats(AsyncProcessor):
+    def __init__(
+        self,
+        rate: float,
+        *more: "float",
+        limit: "float | None" = None,
+        weights: "list[float]" = (),
+        by_name: "dict[str, float]" = (),
+        hidden: "Nowhere" = 0.5,  # noqa: F821 (a name that only type checkers see)
+        bare=1.0,
+        count: int = 1,
+        either: int | float = 1,
+        **others: float,
+    ):
+        pass
+
+
+FLOATS = {
+    "rate": 2,
+    "more": [3],
+    "limit": 4,
+    "weights": [1, 2],
+    "by_name": {"a": 1},
+    "hidden": 5,
+    "bare": 6,
+    "count": 7,
+    "either": 8,
+    "others": {"b": 9},
+}
+
+
+def test_whole_numbers_are_floats_again_where_the_constructor_says_so():
+    """JSON spells 2.0 as 2."""
+    made = ProcFloats.from_parameters(FLOATS).parameters
+    assert {name: repr(value) for name, value in made.items()} == {
+        "rate": "2.0",
+        "more": "(3.0,)",
+        "limit": "4.0",
+        "weights": "[1.0, 2.0]",
+        "by_name": "{'a': 1.0}",
+        "hidden": "5.0",
+        "bare": "6.0",
+        "count": "7",
+        "either": "8",
+        "others": "{'b': 9.0}",
+    }
+
+
 def test_what_cannot_be_built_says_why():
     with pytest.raises(CodeNotLoadedError) as caught:
         AsyncProcessor.from_recorded("some.mod.ProcGone", {})

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, cast
 
+from archetype.core.parameters import bound_parameters, build_recorded
 from archetype.core.registry import type_path
-from archetype.errors import InvalidInputError
-
-T = TypeVar("T")
 
 
 class Recorded:
@@ -60,17 +59,6 @@ class Recorded:
         return digest.hexdigest()
 
 
-def build_recorded(cls: type[T], parameters: Mapping[str, Any]) -> T:
-    """Build an instance of any class; InvalidInputError if the parameters do not fit its constructor."""
-    args, kwargs = _constructor_arguments(cls, parameters)
-    try:
-        return cls(*args, **kwargs)
-    except (TypeError, ValueError) as exc:
-        raise InvalidInputError(
-            f"{cls.__name__} cannot be built from its parameters {sorted(parameters)}: {exc}"
-        ) from exc
-
-
 @functools.cache
 def class_fingerprint(cls: type[Any]) -> str:
     """Give the SHA-256, in hex, of any class's source, its bases included.
@@ -85,48 +73,22 @@ def class_fingerprint(cls: type[Any]) -> str:
     return digest.hexdigest()
 
 
-def _signature(cls: type[Any]) -> inspect.Signature:
-    init = cast("Callable[..., Any]", cls.__init__)
-    if init is object.__init__:
-        return inspect.Signature()
-    own, *rest = inspect.signature(init).parameters.values()
-    del own
-    return inspect.Signature(rest)
+def captured_values(cls: type[Any]) -> dict[str, Any]:
+    """Give the plain values that a class's functions close over, by name.
+
+    They tell classes of one source apart, which one function made.
+    """
+    found: dict[str, Any] = {}
+    for member in vars(cls).values():
+        function = inspect.unwrap(getattr(member, "__func__", member))
+        if isinstance(function, types.FunctionType):
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+                with contextlib.suppress(ValueError):  # it is empty: its function has not got there yet
+                    found[name] = cell.cell_contents
+    return {name: value for name, value in found.items() if isinstance(value, _PLAIN)}
 
 
-def bound_parameters(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Give a constructor's arguments by name, defaults included; none where they do not fit."""
-    try:
-        bound = _signature(cls).bind(*args, **kwargs)
-    except TypeError:
-        # __init__ itself says best what does not fit; copying and unpickling never call it.
-        return {}
-    bound.apply_defaults()
-    return dict(bound.arguments)
-
-
-def _constructor_arguments(cls: type[Any], parameters: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    known = _signature(cls).parameters
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise InvalidInputError(f"{cls.__name__} takes no parameter {', '.join(unknown)}.")
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    by_position = any(p.kind is p.VAR_POSITIONAL and parameters.get(p.name) for p in known.values())
-    for name, parameter in known.items():
-        if name not in parameters:
-            continue
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            args.extend(parameters[name])
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            kwargs.update(parameters[name])
-        elif parameter.kind is parameter.POSITIONAL_ONLY or (
-            by_position and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        ):
-            args.append(parameters[name])
-        else:
-            kwargs[name] = parameters[name]
-    return args, kwargs
+_PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, types.NoneType)
 
 
 def source_bytes(code: type[Any] | types.FunctionType) -> bytes:

@@ -10,9 +10,10 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from archetype.core.processor import Processor
+from archetype.core.recorded import captured_values
 from archetype.core.scheduling.scheduler import SimpleScheduler
 from archetype.core.scheduling.settings import SchedulerSettings
-from archetype.errors import CodeChangedError
+from archetype.errors import CodeChangedError, FieldFault, InvalidInputError
 from archetype.service.budget import Cache, MemoryBudget
 from archetype.service.program import ProcessorRecord, Program
 from archetype.service.schedulers import build_scheduler
@@ -71,8 +72,20 @@ class ProcessorPool:
         )
 
     def bind(self, world_id: UUID, processor: Processor) -> None:
-        """Let this very instance run wherever the world's program names its like."""
-        self._bound.setdefault(world_id, {})[ProcessorRecord.of(processor).key] = processor
+        """Let this very instance run wherever the world's program names its like.
+
+        Where the record spells its parameters differently, one that is built from the record runs. Raises
+        `InvalidInputError` if it cannot be recorded, or told apart from another one of the world.
+        """
+        record = ProcessorRecord.of(processor)
+        bound = self._bound.setdefault(world_id, {})
+        before = bound.get(record.key)
+        if before is not None:
+            _require_alike(before, processor)
+        if record.gives(processor):
+            bound[record.key] = processor
+        elif type(before) is not type(processor):
+            bound[record.key] = record.prioritised(type(processor).from_parameters(record.parameters))
 
     def share(self, world_id: UUID, fork_id: UUID) -> None:
         """Let the instances that were handed over for a world run in its fork too."""
@@ -116,6 +129,22 @@ def _scheduler(code: _WorldCode, settings: SchedulerSettings | None) -> SimpleSc
     if found is None or settings is None or found.settings != settings:
         found = code.scheduler = build_scheduler(settings)
     return found
+
+
+def _require_alike(before: Processor, processor: Processor) -> None:
+    """Refuse a processor that differs from one under the same record in what its code closes over alone."""
+    kind, other = type(before), type(processor)
+    if kind is other or kind.source_fingerprint() != other.source_fingerprint():
+        return
+    mine, theirs = captured_values(kind), captured_values(other)
+    for name in sorted(mine.keys() & theirs.keys()):
+        if mine[name] != theirs[name]:
+            msg = (
+                f"processor {other.processor_name()!r} runs in this world already, with {name} = "
+                f"{mine[name]!r} where this one has {theirs[name]!r}: the log cannot tell them apart. Make "
+                f"{name} a parameter of the constructor of a class"
+            )
+            raise InvalidInputError(msg, faults=[FieldFault("processors", msg)])
 
 
 def _is_recorded(processor: Processor, record: ProcessorRecord) -> bool:

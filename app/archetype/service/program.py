@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from archetype.core.parameters import Unlike, unlike
 from archetype.core.processor import Processor
 from archetype.core.registry import module_name
 from archetype.core.scheduling.settings import SchedulerSettings
-from archetype.errors import CodeNotLoadedError, InvalidInputError
+from archetype.errors import CodeNotLoadedError, FieldFault, InvalidInputError
 from archetype.log.canonical import canonical_json
 from archetype.log.hashes import code_hash
 from archetype.service.resource_records import ResourceRecord
@@ -102,11 +103,15 @@ class ProcessorRecord:
 
     @classmethod
     def of(cls, processor: Processor, *, priority: int | None = None) -> ProcessorRecord:
-        """Describe a processor; parameters that have no JSON form raise `InvalidInputError`."""
+        """Describe a processor; `InvalidInputError` if a parameter's JSON form gives no equal one again."""
         kind = type(processor)
+        parameters = json.loads(canonical_json(processor.parameters))
+        for each in unlike(kind, processor.parameters, parameters):
+            if each.is_lost:
+                raise _unrecordable(kind, each)
         return cls(
             name=kind.processor_name(),
-            parameters=json.loads(canonical_json(processor.parameters)),
+            parameters=parameters,
             priority=processor.priority if priority is None else priority,
             code=ProcessorCode.of(kind),
         )
@@ -126,6 +131,13 @@ class ProcessorRecord:
         """What makes two processors the same one: name, parameters and priority."""
         return canonical_json([self.name, self.parameters, self.priority])
 
+    def gives(self, processor: Processor) -> bool:
+        """Say whether what is built from this record of a processor gets the very same parameters.
+
+        JSON spells 2.0 as 2 and sorts names: what a processor makes of them may differ.
+        """
+        return not any(unlike(type(processor), processor.parameters, self.parameters))
+
     def build(self) -> Processor:
         """Build the processor; `CodeNotLoadedError` names the module to load where its class is missing."""
         try:
@@ -137,6 +149,10 @@ class ProcessorRecord:
                 f"give --module {module} (or ARCHETYPE_MODULES={module})"
             )
             raise CodeNotLoadedError(msg, name=self.name, module=module) from error
+        return self.prioritised(processor)
+
+    def prioritised(self, processor: Processor) -> Processor:
+        """Return a processor with the recorded priority."""
         return processor if processor.priority == self.priority else processor.with_priority(self.priority)
 
 
@@ -278,6 +294,15 @@ class Program:
         if self.resources:
             spelled["resources"] = [each.to_json() for each in self.resources]
         return spelled
+
+
+def _unrecordable(kind: type[Processor], parameter: Unlike) -> InvalidInputError:
+    msg = (
+        f"processor {kind.processor_name()} cannot be recorded: its parameter {parameter.name} is "
+        f"{parameter.given!r}, and {parameter.again!r} where it is built again. Let its constructor take "
+        "what JSON has (text, numbers, true, false, None, lists, dicts) and make of it what it needs"
+    )
+    return InvalidInputError(msg, faults=[FieldFault(f"parameters.{parameter.name}", msg)])
 
 
 def _info(record: ProcessorRecord) -> ProcessorInfo:

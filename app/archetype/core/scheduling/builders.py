@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, ClassVar, Protocol, Self, cast
 
-from archetype.core.recorded import bound_parameters
+from archetype.core.parameters import bound_parameters
 from archetype.core.scheduling.plan import ExecutionGroup, ExecutionPlan, PlanContext, SystemDescriptor
 from archetype.errors import InvalidInputError, PlanError
 

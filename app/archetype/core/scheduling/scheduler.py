@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from archetype.core.faults import field_faults, listed
-from archetype.core.recorded import build_recorded, class_fingerprint
+from archetype.core.parameters import build_recorded
+from archetype.core.recorded import class_fingerprint
 from archetype.core.scheduling.builders import (
     ExecutionGroupBuilder,
     PriorityGroupBuilder,
