@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from archetype.core.archetype import Archetype
 from archetype.core.arrow_types import Vector
@@ -57,6 +57,26 @@ class BulkRich(Component):
     items: list[int]
     tags: list[str] = Field(default_factory=list)
     odd__name: float = 0.0
+
+
+class BulkInside(BaseModel):
+    level: Annotated[int, Field(le=9)] = 0
+    kinds: list[BulkKind] = []
+
+
+class BulkNested(Component):
+    kinds: list[BulkKind] = Field(default_factory=list)
+    least: Annotated[int, Field(ge=0)] | None = None
+    leasts: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    pair: tuple[BulkKind, BulkKind] = (BulkKind.A, BulkKind.B)
+    picks: list[list[Literal[1, 2]]] = Field(default_factory=list)
+    uids: list[uuid.UUID | None] = Field(default_factory=list)
+    vec: Annotated[list[float], Vector(2, "float32")] | None = None
+    vecs: list[Annotated[list[float], Vector(2, "float32")]] = Field(default_factory=list)
+    inside: BulkInside = BulkInside()
+    insides: list[BulkInside] = Field(default_factory=list)
+    when: dt.datetime | None = None
+    whens: list[dt.datetime] = Field(default_factory=list)
 
 
 def rich(i):
@@ -196,6 +216,85 @@ def test_special_columns_are_held_to_their_field(column, values):
     with pytest.raises(InvalidInputError) as caught:
         check_spawn_batch(bad)
     assert [fault["path"] for fault in caught.value.faults] == [name]
+
+
+FAR = pa.array([2**62], pa.timestamp("us", "UTC"))
+LONG_AGO = pa.array([-(2**62)], pa.timestamp("us", "UTC"))
+BAD_NESTED = [
+    ("kinds", [["a", "pink"], None, ["b"], ["pink"]], "is none of ['a', 'b'] in 2 rows"),
+    ("least", [-5, None, 0], "breaks ge=0 in 1 rows"),
+    ("leasts", [[-5, -6], [1]], "breaks ge=0 in 1 rows"),
+    ("pair", [["a", "pink"], ["a", "b"]], "is none of ['a', 'b'] in 1 rows"),
+    ("picks", [[[1], [3]], [[], [2]]], "is none of [1, 2] in 1 rows"),
+    ("uids", [[None, "nope"]], "is not a lower-case UUID in 1 rows"),
+    ("vec", [[1e300, 0.0], None], "outside the range of a 32-bit float"),
+    ("vecs", [[[0.0, 1e300]]], "outside the range of a 32-bit float"),
+    ("inside", [{"level": 10, "kinds": ["a"]}], "breaks le=9 in 1 rows"),
+    ("inside", [{"level": 1, "kinds": ["pink"]}], "is none of ['a', 'b'] in 1 rows"),
+    ("insides", [[], [{"level": 9, "kinds": []}, {"level": 10, "kinds": []}]], "breaks le=9 in 1 rows"),
+    ("when", FAR, "is outside of the years 1 to 9999 in 1 rows"),
+    ("when", LONG_AGO, "is outside of the years 1 to 9999 in 1 rows"),
+    (
+        "whens",
+        pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), FAR),
+        "is outside of the years 1 to 9999 in 1 rows",
+    ),
+]
+
+
+@pytest.mark.parametrize(("column", "values", "message"), BAD_NESTED, ids=str)
+@pytest.mark.parametrize("is_update", [False, True])
+def test_what_a_nested_mark_refuses_is_refused_in_a_batch_too(column, values, message, is_update):
+    name = f"bulknested__{column}"
+    values = values if isinstance(values, pa.Array) else pa.array(values)
+    if not BulkNested.get_prefixed_schema().field(name).nullable:
+        values = values.drop_null()
+    columns = {name: values} | ({"entity_id": list(range(len(values)))} if is_update else {})
+    with pytest.raises(InvalidInputError) as caught:
+        (check_update_batch if is_update else check_spawn_batch)(pa.table(columns))
+    assert [fault["path"] for fault in caught.value.faults] == [name]
+    assert message in caught.value.faults[0]["message"]
+
+
+def refused_one_by_one(values):
+    """Say of each value whether its class refuses it."""
+    for value in values:
+        try:
+            BulkNested.from_payload({"type": "BulkNested", **value})
+        except InvalidInputError:
+            yield True
+        else:
+            yield False
+
+
+nested_values = st.fixed_dictionaries(
+    {
+        "kinds": st.lists(st.sampled_from(["a", "b", "c"]), max_size=2),
+        "least": st.none() | st.integers(-1, 5),
+        "leasts": st.lists(st.integers(-1, 9), max_size=2),
+        "picks": st.lists(st.lists(st.integers(1, 3), max_size=2), max_size=2),
+        "insides": st.lists(
+            st.fixed_dictionaries(
+                {"level": st.integers(8, 10), "kinds": st.lists(st.sampled_from("abc"), max_size=1)}
+            ),
+            max_size=2,
+        ),
+    }
+)
+
+
+@given(st.lists(nested_values, min_size=1, max_size=6))
+def test_a_batch_is_refused_where_one_of_its_rows_would_be(values):
+    """Of each field, in as many rows as there are rows whose value of it the class refuses."""
+    schema = BulkNested.get_prefixed_schema()
+    for name in values[0]:
+        column = pa.array([value[name] for value in values], schema.field(f"bulknested__{name}").type)
+        plan = next(each for each in BulkNested.layout().fields if each.name == name)
+        rows = set()
+        for _, broken in plan.constraints.broken(column):
+            rows |= set(broken.tolist())
+        refused = list(refused_one_by_one([{name: value[name]} for value in values]))
+        assert rows == {row for row, is_refused in enumerate(refused) if is_refused}
 
 
 def test_a_row_with_one_component_twice_is_refused():

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, core_sche
 
 from archetype.core.arrow_types import arrow_type, field_annotation, optional_inner
 from archetype.core.combine import Combine, Operation, combines, fits
+from archetype.core.constraints import Constraints, constraints_of
 from archetype.core.faults import too_many
 from archetype.core.instances import Make, copier_of, maker_of
 from archetype.core.plain import NO_FIELD, plain_fields
@@ -24,7 +25,10 @@ from archetype.limits import COMPONENT_FIELDS_MAX
 
 @dataclass(frozen=True, slots=True)
 class FieldLayout:
-    """One field: its column in a table, the codec of its values, and how several writes of it combine."""
+    """One field: its column in a table, the codec of its values, and how several writes of it combine.
+
+    `constraints` are None where any value of the column's type will do.
+    """
 
     name: str
     column: str
@@ -32,6 +36,7 @@ class FieldLayout:
     arrow: pa.Field
     info: FieldInfo
     operation: Operation | None = None
+    constraints: Constraints | None = None
 
 
 Spelled = tuple[str | None, str, Convert | None]
@@ -114,7 +119,8 @@ def layout_of(cls: type[BaseModel]) -> Layout:
         field = pa.field(prefix + name, arrow, nullable=nullable)
         codec = codec_of(annotation, keeps_enums=keeps_enums)
         operation = _operation_of(cls, name, info, arrow)
-        fields.append(FieldLayout(name, field.name, codec, field, info, operation))
+        constraints = constraints_of(info)
+        fields.append(FieldLayout(name, field.name, codec, field, info, operation, constraints))
     spelled = _spelled(type_name, fields)
     return Layout(
         type_name=type_name,
