@@ -135,7 +135,8 @@ _LAST_US = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 def _allowed_values(annotation: Any) -> list[Any] | None:
     if typing.get_origin(annotation) is Literal:
         return list(typing.get_args(annotation))
-    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+    is_enum = inspect.isclass(annotation) and issubclass(annotation, enum.Enum)
+    if is_enum and not issubclass(annotation, enum.Flag):  # flags have values beside those of their members
         return [member.value for member in annotation]
     return None
 

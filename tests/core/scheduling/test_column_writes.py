@@ -1,5 +1,7 @@
 import datetime as dt
-from typing import Annotated
+import enum
+import uuid
+from typing import Annotated, Literal
 
 import daft
 import numpy as np
@@ -507,3 +509,76 @@ async def test_values_of_a_window_go_to_the_entities_they_are_of(how, teams):
 async def test_an_aggregate_is_a_value_where_there_is_one_row():
     ran = await wrote(lambda df: {"colnum__x": col("colnum__x").sum()}, state_of([ColNum(x=2.0)]))
     assert column(ran.state, "colnum__x") == {1: 2.0}
+
+
+class ColMood(enum.Enum):
+    GLAD = "glad"
+    SAD = "sad"
+
+
+class ColMarked(Component):
+    mood: ColMood = ColMood.GLAD
+    pick: Literal["a", "b"] = "a"
+    uid: uuid.UUID = uuid.UUID(int=0)
+    points: Annotated[int, Field(ge=0)] = 0
+    many: list[Annotated[int, Field(le=9)]] = Field(default_factory=list)
+    at: dt.datetime = YEAR
+
+
+def only_second(column, value):
+    return when(col("entity_id") == 2, value).otherwise(col(column))
+
+
+REFUSED = {
+    "mood": (lit("bored"), "'bored' to ColMarked.mood of entity 2, which is none of ['glad', 'sad']"),
+    "pick": (lit("c"), "'c' to ColMarked.pick of entity 2, which is none of ['a', 'b']"),
+    "uid": (lit("nope"), "'nope' to ColMarked.uid of entity 2, which is not a lower-case UUID"),
+    "points": (lit(-5), "-5 to ColMarked.points of entity 2, which breaks ge=0"),
+    "many": (lit([1, 10]), "[1, 10] to ColMarked.many of entity 2, which breaks le=9"),
+    "at": (
+        lit(pa.scalar(2**62, pa.timestamp("us", "UTC")).value).cast(DataType.timestamp("us", "UTC")),
+        "a time to ColMarked.at of entity 2, which is outside of the years 1 to 9999",
+    ),
+}
+GIVEN_AS = {
+    "frame": lambda column, value: lambda df: df.with_column(column, only_second(column, value)),
+    "mapping": lambda column, value: lambda df: {column: only_second(column, value)},
+    "lost": lambda column, value: (
+        lambda df: df.with_columns({column: only_second(column, value), "is_active": col("entity_id") != 2})
+    ),
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+@pytest.mark.parametrize("how", GIVEN_AS)
+@pytest.mark.parametrize("chain", RUN_IN)
+async def test_a_value_that_its_class_refuses_fails_the_tick(field, how, chain):
+    """As it would where a system or a command wrote it; the processor, the entity and the value are named."""
+    value, message = REFUSED[field]
+    state = state_of(*[[ColMarked()] for _ in range(3)])
+    culprit = frame_processor(GIVEN_AS[how](f"colmarked__{field}", value), name="ColCulprit")
+    good = frame_processor(lambda df: {"colmarked__points": lit(1)}, name="ColGood")
+    processors = [culprit] if chain == "chain" else [good, culprit]
+    with pytest.raises(ProcessorError) as caught:
+        await (run if chain == "group" else run_processors)(state, processors, **RUN_IN[chain])
+    assert f"wrote {message}" in caught.value.message
+    assert caught.value.details["processor"] == "ColCulprit"
+
+
+@pytest.mark.parametrize("chain", ["group", "chain"])
+async def test_values_that_nobody_changed_are_nobodys_fault(chain):
+    """A state may hold some from before its class refused them; what is computed again stays as it was."""
+    refused = frame_processor(lambda df: df.with_column("colmarked__points", lit(-5)), name="ColRefused")
+    carries = frame_processor(
+        lambda df: df.with_column(
+            "colmarked__points", when(col("entity_id") == 1, lit(1)).otherwise(col("colmarked__points"))
+        ),
+        name="ColCarries",
+    )
+    state, again = state_of([ColMarked()], [ColMarked()]), context(skipped=frozenset())
+    state = (await run_processors(state, [refused], again)).state
+    if chain == "chain":
+        state = (await run_processors(state, [carries], context())).state
+    else:
+        state = (await run(state, [carries, colnothing])).state
+    assert column(state, "colmarked__points") == {1: 1, 2: -5}

@@ -231,9 +231,14 @@ def test_other_columns_than_the_class_has_are_refused():
 
 def test_a_value_that_its_class_has_no_more_is_refused():
     archetype = Archetype.of([ObjMooded])
-    gone = pa.table({"entity_id": [1], "objmooded__mood": ["bored"]}, schema=archetype.table_schema)
-    with pytest.raises(TickFailedError, match="holds a value of mood that its class has no more: 'bored'"):
-        ComponentReader(ArchetypeTable.of(archetype, gone), ObjMooded).read()
+    gone = pa.table(
+        {"entity_id": [4, 5, 7], "objmooded__mood": ["glad", "bored", "glad"]}, schema=archetype.table_schema
+    )
+    reader = ComponentReader(ArchetypeTable.of(archetype, gone), ObjMooded)
+    said = "Entity 5 has a value in ObjMooded.mood that its class does not have: 'bored'"
+    for read in (reader.read, lambda: reader.read(np.array([0, 1])), lambda: reader.read_one(1)):
+        with pytest.raises(TickFailedError, match=said):
+            read()
 
 
 def test_a_class_is_found_by_name_or_said_to_be_missing():

@@ -138,7 +138,7 @@ class _Chain:
             return _Closed(CheckedRows(frames.table, None), 0)
         is_alone = len(segment) == 1
         try:
-            closed = await frames.collected(segment[-1], df, functools.partial(_checked, frames.table))
+            closed = await frames.collected(segment[-1], df, functools.partial(_checked, frames, segment[-1]))
         except TickFailedError:
             if is_alone:
                 raise
@@ -187,14 +187,17 @@ def _with_columns(frames: Frames, df: DataFrame, returned: Mapping[str, Any]) ->
     return extended if frames.has_dtypes(extended) else None
 
 
-def _checked(before: ArchetypeTable, output: pa.Table) -> _Closed:
-    rows = check_rows(before, output)
-    return _Closed(rows, _changed_cells(before, rows))
+def _checked(frames: Frames, system: SystemDescriptor, output: pa.Table) -> _Closed:
+    rows = check_rows(frames.table, output)
+    return _Closed(rows, _changed_cells(frames, system, rows))
 
 
-def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:
-    """Count the cells whose values a query changed, those of rows that it ended among them."""
-    count = 0
+def _changed_cells(frames: Frames, system: SystemDescriptor, checked: CheckedRows) -> int:
+    """Count the cells whose values a query changed, those of rows that it ended among them.
+
+    Raises ProcessorError if a component's class refuses one.
+    """
+    before, count = frames.table, 0
     for after in (checked.active, checked.inactive):
         if after is None or after is before:
             continue
@@ -204,5 +207,9 @@ def _changed_cells(before: ArchetypeTable, checked: CheckedRows) -> int:
             array, old = after.array(name), before.array(name)
             if array is not old:
                 old = old if rows is None else old.take(rows)
-                count += int(np.count_nonzero(differing(old, array, None)))
+                is_changed = differing(old, array, None)
+                count += int(np.count_nonzero(is_changed))
+                if frames.is_constrained(name):
+                    changed = array.filter(pa.array(is_changed))
+                    frames.require_valid(system, name, changed, after.entity_ids[is_changed])
     return count

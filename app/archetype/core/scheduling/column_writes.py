@@ -182,6 +182,9 @@ def _written(
 ) -> ColumnWrite:
     archetype = frames.table.archetype
     system.rights.require_write(system.name, archetype.component_of(column))
+    if not is_delta:
+        ids = frames.table.entity_ids
+        frames.require_valid(system, column, values, ids if rows is None else ids[rows])
     return ColumnWrite(archetype.archetype_id, column, rows, values, is_delta)
 
 

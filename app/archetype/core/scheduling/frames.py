@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyarrow as pa
 
+from archetype.core.constraints import Constraints
 from archetype.core.context import TickContext, rng_for
 from archetype.core.frame_rows import RowsError
 from archetype.core.processor import AsyncProcessor, accepted_names
 from archetype.core.scheduling.plan import SystemDescriptor
 from archetype.core.scheduling.rights import Rights
-from archetype.core.state import ArchetypeTable, WorldState
+from archetype.core.scheduling.validity import constraints_by_column, refused
+from archetype.core.state import ArchetypeTable, Int64s, WorldState
 from archetype.errors import ProcessorError, TickFailedError
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class Frames:
     @functools.cached_property
     def _dtypes(self) -> dict[str, Any]:
         return {column.name: column.dtype for column in self.first.schema()}
+
+    @functools.cached_property
+    def _constraints(self) -> Mapping[str, Constraints]:
+        # What is computed again was held to them, or to those of its day.
+        return {} if self._context.is_replay else constraints_by_column(self.shown.archetype)
 
     async def call(self, system: SystemDescriptor, df: DataFrame) -> DataFrame | Mapping[str, Any]:
         """Let a processor extend a frame, or give values for columns of it.
@@ -195,6 +202,22 @@ class Frames:
                     f"changed {name!r} from {self._dtypes[name]} to {dtype}; cast it back before returning",
                 )
         return self._with_constants(df, is_active=False)
+
+    def is_constrained(self, column: str) -> bool:
+        """Say whether its class refuses values that a column of this type can hold."""
+        return column in self._constraints
+
+    def require_valid(
+        self, system: SystemDescriptor, column: str, values: pa.Array, entity_ids: Int64s
+    ) -> None:
+        """Raise ProcessorError if a class refuses values that a processor wrote for these entities."""
+        if not self.is_constrained(column):
+            return
+        component = self.shown.archetype.component_of(column)
+        field = f"{component}.{column[len(component) + 2 :]}"
+        what = refused(self._constraints[column], field, values, entity_ids)
+        if what is not None:
+            raise self.error(system, what)
 
     def require_readable(self, system: SystemDescriptor, exc: BaseException) -> None:
         """Raise AccessViolationError if an error names a column that is hidden from its processor."""

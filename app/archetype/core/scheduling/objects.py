@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,12 +25,13 @@ class ComponentReader(Generic[C]):
     TickFailedError if the columns are not those of the class.
     """
 
-    __slots__ = ("_columns", "_make", "_table")
+    __slots__ = ("_columns", "_kind", "_make", "_table")
 
     def __init__(self, table: ArchetypeTable, kind: type[C]) -> None:
         _require_columns(table, kind)
         layout = kind.layout()
         self._table = table
+        self._kind = kind.__name__
         self._make = layout.make
         self._columns = [(name, table.array(column), convert) for name, column, convert in layout.from_arrow]
 
@@ -45,7 +47,7 @@ class ComponentReader(Generic[C]):
         columns: list[list[Any]] = []
         for name, array, convert in self._columns:
             plain = (array if taken is None else pc.take(array, taken)).to_pylist()
-            columns.append(plain if convert is None else self._converted(name, plain, convert))
+            columns.append(plain if convert is None else self._converted(name, plain, convert, rows))
         names = [name for name, _, _ in self._columns]
         make = self._make
         return (make(dict(zip(names, values, strict=False))) for values in zip(*columns, strict=True))
@@ -55,19 +57,30 @@ class ComponentReader(Generic[C]):
         values: dict[str, Any] = {}
         for name, array, convert in self._columns:
             plain = array[row].as_py()
-            values[name] = plain if convert is None else self._converted(name, [plain], convert)[0]
+            values[name] = (
+                plain if convert is None else self._converted(name, [plain], convert, np.array([row]))[0]
+            )
         return self._make(values)
 
-    def _converted(self, name: str, values: list[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    def _converted(
+        self, name: str, values: list[Any], convert: Callable[[Any], Any], rows: Int64s | None
+    ) -> list[Any]:
+        converted: list[Any] = []
         try:
-            return [convert(value) for value in values]
+            for value in values:
+                converted.append(convert(value))  # noqa: PERF401 (how far it came is told)
         except ValueError as exc:
+            row = len(converted) if rows is None else int(rows[len(converted)])
+            entity_id = int(self._table.entity_ids[row])
             raise TickFailedError(
-                f"{self._table.archetype.name} holds a value of {name} that its class has no more: {exc}. "
-                "Import the class that wrote it.",
+                f"Entity {entity_id} has a value in {self._kind}.{name} that its class does not have: {exc}. "
+                "Update it with one that the class has, or import the class that has this one.",
                 archetype=self._table.archetype.name,
+                component=self._kind,
                 field=name,
+                entity_id=entity_id,
             ) from exc
+        return converted
 
 
 def copied(component: C) -> C:
