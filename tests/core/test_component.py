@@ -185,6 +185,18 @@ def test_field_validators_hold_for_partial_payloads():
     assert Component.checked_part({"type": "CmpChecked", "n": 4}) == (CmpChecked, {"n": 4})
 
 
+class CmpDefaulted(Component):
+    text: str = None
+    when: dt.datetime = "now"
+
+
+def test_to_payload_refuses_a_default_that_does_not_fit():
+    """A default is not validated; the field is named."""
+    with pytest.raises(ComponentError) as caught:
+        CmpDefaulted().to_payload()
+    assert [fault["path"] for fault in caught.value.faults] == ["text", "when"]
+
+
 def test_to_payload_refuses_what_json_cannot_hold():
     with pytest.raises(ComponentError, match="bulk Arrow table"):
         CmpPoint(x=math.nan).to_payload()

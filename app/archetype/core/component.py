@@ -194,7 +194,7 @@ class Component(BaseModel):
         try:
             for name, convert in layout.to_json:
                 payload[name] = values[name] if convert is None else convert(values[name])
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):  # a default is not validated, and may be anything
             layout.json_fields(values, "")
             raise
         return payload

@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 from daft import col, lit
+from daft.functions import when
 
 from archetype.core.component import Component
 from archetype.core.context import rng_for
@@ -10,7 +11,7 @@ from archetype.core.scheduling.frames import Frames, GroupFrames
 from archetype.core.scheduling.plan import describe
 from archetype.core.scheduling.rights import Rights
 from archetype.errors import AccessViolationError, ProcessorError
-from ticks import context, frame_processor, run, state_of
+from ticks import column, context, frame_processor, run, state_of
 
 
 class FraCell(Component):
@@ -153,10 +154,30 @@ async def test_what_is_wrong_with_collected_rows_is_the_processors_error(amount)
 def test_rows_that_ended_lose_their_ids():
     frames = Frames(table(), context())
     ended = frames.first.with_column("is_active", col("entity_id") != 2)
-    marked = frames.without_ended(ended)
+    marked = frames.handed_on(ended)
     assert frames.has_dtypes(marked)
     assert marked.to_pydict()["entity_id"] == [1, None]
-    assert frames.without_ended(frames.first).to_pydict()["entity_id"] == [1, 2]
+    assert frames.handed_on(frames.first).to_pydict()["entity_id"] == [1, 2]
+
+
+@pytest.mark.parametrize("by", [lit(99), col("tick") + 99, lit(5)], ids=["constant", "computed", "plain"])
+@pytest.mark.parametrize("is_fused", [True, False], ids=["chain", "groups of one"])
+async def test_base_columns_are_the_ticks_own_for_each_processor(by, is_fused):
+    """What the one before it made of them is gone, fused or not."""
+
+    class FraMakes(AsyncProcessor):
+        async def process(self, df):
+            other = lit("x")
+            return df.with_columns({"tick": by.cast("int64"), "world_id": other, "run_id": other})
+
+    class FraReads(AsyncProcessor):
+        async def process(self, df):
+            whole = (col("tick") == 3) & (col("world_id") != "x") & (col("run_id") != "x")
+            return df.with_column("fracell__v", when(whole, lit(1.0)).otherwise(lit(0.0)))
+
+    both = [FraMakes(), FraReads()]
+    ran = await (run_processors(state(), both, context()) if is_fused else run(state(), both, [0], [1]))
+    assert set(column(ran.state, "fracell__v").values()) == {1.0}
 
 
 @pytest.mark.parametrize("is_fused", [True, False], ids=["chain", "group"])

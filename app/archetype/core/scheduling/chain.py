@@ -91,7 +91,7 @@ class _Chain:
         for system in systems:
             if segment and not system.processor.deterministic:
                 break
-            given = df if df is start else frames.without_ended(df)
+            given = df if df is start else frames.handed_on(df)
             extended = await self._extended(frames, system, given, is_first=not segment)
             if isinstance(extended, Mapping):
                 await self._apart(frames, system, extended, started)

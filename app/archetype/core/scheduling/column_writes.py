@@ -199,11 +199,27 @@ def _array(frames: Frames, system: SystemDescriptor, name: str, values: Any) -> 
         if isinstance(values, np.ndarray):
             return owned(pa.array(values, None if values.dtype.kind in "biuf" else field.type))
         if isinstance(values, (list, tuple)):
-            return pa.array(values, field.type)
-        scalar = values if isinstance(values, pa.Scalar) else pa.scalar(values, field.type)
+            return _untruncated(values, field.type)
+        scalar = values if isinstance(values, pa.Scalar) else _untruncated([values], field.type)[0]
         return pa.repeat(scalar, frames.table.row_count)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise frames.error(system, f"gave values for {name} that are none of {field.type}: {exc}") from exc
+
+
+def _untruncated(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Give values as an array of a type, or of floats where it would cut their fractions off."""
+    array = pa.array(values, kind)
+    if pa.types.is_integer(_leaf(kind)):
+        as_given = pa.array(values)
+        if pa.types.is_floating(_leaf(as_given.type)):
+            return as_given
+    return array
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
 
 
 def _no_column(frames: Frames, system: SystemDescriptor, name: str) -> ProcessorError:

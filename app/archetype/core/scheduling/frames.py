@@ -132,17 +132,21 @@ class Frames:
             return True
         return {column.name: column.dtype for column in df.schema()} == self._dtypes
 
-    def without_ended(self, df: DataFrame) -> DataFrame:
-        """Give a frame in which rows that are not active have lost their ids, and so cannot come back."""
+    def handed_on(self, df: DataFrame) -> DataFrame:
+        """Give a frame to the next processor, with the tick's own base columns, whatever was made of them.
+
+        Rows that are not active have lost their ids, and so cannot come back.
+        """
         from daft import col, lit  # noqa: PLC0415
         from daft.functions import when  # noqa: PLC0415
 
         from archetype.core.scheduling.extended_frame import ExtendedFrame  # noqa: PLC0415
 
-        if isinstance(df, ExtendedFrame) and df.constants.get("is_active") is True:
+        own = self._base | {"is_active": True}
+        if isinstance(df, ExtendedFrame) and own.items() <= df.constants.items():
             return df
         kept = when(col("is_active"), col("entity_id")).otherwise(lit(None))
-        return df.with_column("entity_id", kept)
+        return self._with_constants(df.with_column("entity_id", kept), is_active=False)
 
     def error(self, system: SystemDescriptor, what: str) -> ProcessorError:
         """Give the error that says what a processor did wrong, where and when."""
@@ -156,14 +160,15 @@ class Frames:
             tick=self._context.tick,
         )
 
+    @functools.cached_property
+    def _base(self) -> dict[str, str | int]:
+        context = self._context
+        return {"world_id": str(context.world_id), "run_id": str(context.run_id), "tick": context.tick}
+
     def _with_constants(self, df: DataFrame, *, is_active: bool) -> DataFrame:
         from daft import lit  # noqa: PLC0415
 
-        constants = {
-            "world_id": lit(str(self._context.world_id)),
-            "run_id": lit(str(self._context.run_id)),
-            "tick": lit(self._context.tick),
-        }
+        constants = {name: lit(value) for name, value in self._base.items()}
         return df.with_columns(constants | ({"is_active": lit(True)} if is_active else {}))  # noqa: FBT003
 
     def _keywords(self, system: SystemDescriptor) -> dict[str, Any]:
