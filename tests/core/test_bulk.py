@@ -256,6 +256,22 @@ def test_what_a_nested_mark_refuses_is_refused_in_a_batch_too(column, values, me
     assert message in caught.value.faults[0]["message"]
 
 
+class BulkRights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class BulkGuarded(Component):
+    rights: BulkRights = BulkRights.READ
+
+
+def test_flags_may_be_several():
+    """Their values are more than those of their members, one by one and in a batch."""
+    batch = check_spawn_batch(pa.table({"bulkguarded__rights": [1, 3]}))
+    one = BulkGuarded(rights=BulkRights.READ | BulkRights.WRITE)
+    assert batch.column("bulkguarded__rights").to_pylist() == [1, one.to_payload()["rights"]]
+
+
 def refused_one_by_one(values):
     """Say of each value whether its class refuses it."""
     for value in values:

@@ -30,6 +30,7 @@ INSIDE = {
     "NAMED_ENTITIES_MAX",
     "RUNS_SHOWN_MAX",
     "VALUES_SHOWN_MAX",
+    "_CHARACTERS_SHOWN_MAX",
     "_FAULTS_SHOWN_MAX",
     "_NAMED_MAX",
     "_FLOAT32_MAX",  # a type of numbers

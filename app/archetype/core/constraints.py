@@ -135,9 +135,14 @@ _LAST_US = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 def _allowed_values(annotation: Any) -> list[Any] | None:
     if typing.get_origin(annotation) is Literal:
         return list(typing.get_args(annotation))
-    is_enum = inspect.isclass(annotation) and issubclass(annotation, enum.Enum)
-    if is_enum and not issubclass(annotation, enum.Flag):  # flags have values beside those of their members
-        return [member.value for member in annotation]
+    # Flags have values beside those of their members.
+    if (
+        inspect.isclass(annotation)
+        and issubclass(annotation, enum.Enum)
+        and not issubclass(annotation, enum.Flag)
+    ):
+        members: type[enum.Enum] = annotation
+        return [member.value for member in members]
     return None
 
 
