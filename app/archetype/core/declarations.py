@@ -11,20 +11,21 @@ from archetype.errors import InvalidInputError
 
 __all__ = ["DECLARATIONS", "checked_declarations"]
 
-DECLARATIONS = ("reads", "writes", "depends_on", "every", "offset", "condition")
+DECLARATIONS = ("components", "reads", "writes", "depends_on", "every", "offset", "condition")
 
 
 def checked_declarations(name: str, declared: dict[str, Any]) -> dict[str, Any]:
     """Give those of `DECLARATIONS` that a processor of that name has to keep in another form.
 
-    `reads`, `writes` and `depends_on` become tuples. A condition that takes the view alone is no method.
-    Values that only an instance has (a property, a slot) are passed over. Raises InvalidInputError.
+    `components`, `reads`, `writes` and `depends_on` become tuples. A condition that takes the view
+    alone is no method. Values that only an instance has (a property, a slot) are passed over. Raises
+    InvalidInputError.
     """
     fixed = {
         key: value for key, value in declared.items() if key == "condition" or not _is_bound_later(value)
     }
     kept: dict[str, Any] = {}
-    for key in ("reads", "writes"):
+    for key in ("components", "reads", "writes"):
         if fixed.get(key) is not None:
             kept[key] = _component_classes(name, key, fixed[key])
     if "depends_on" in fixed:

@@ -9,9 +9,10 @@ from uuid import UUID
 from archetype.core.bulk import batch_from_components, batch_from_frame, encode_batch
 from archetype.core.component import Component
 from archetype.log.command import CommandType
+from archetype.runtime.given import checked_components, component_names, component_rows
 from archetype.runtime.handle import CommandOptions, WorldHandle
 
-__all__ = ["EntityVerbs", "component_names"]
+__all__ = ["EntityVerbs"]
 
 
 class EntityVerbs(WorldHandle):
@@ -24,7 +25,7 @@ class EntityVerbs(WorldHandle):
         self, *components: Component, entity_id: int | None = None, **options: Unpack[CommandOptions]
     ) -> int:
         """Make an entity and return its id, which is known at once; it appears in the command's tick."""
-        payload: dict[str, Any] = {"components": _payloads(components)}
+        payload: dict[str, Any] = {"components": _payloads(components, "spawn(Position(x=1))")}
         if entity_id is not None:
             payload["entity_id"] = entity_id
         return (await self._submit(CommandType.SPAWN, payload, **options)).entity_ids[0]
@@ -35,7 +36,8 @@ class EntityVerbs(WorldHandle):
         `rows` is a list of component lists, or an Arrow table, or a Daft, pandas or polars frame with columns
         `component__field`; omitted fields get their defaults.
         """
-        table = batch_from_components(rows) if _is_component_rows(rows) else batch_from_frame(rows)
+        is_rows = isinstance(rows, list | tuple)
+        table = batch_from_components(component_rows(rows)) if is_rows else batch_from_frame(rows)
         if table.num_rows == 0:
             return []
         receipt = await self._submit(CommandType.SPAWN, {}, encode_batch(table), **options)
@@ -58,7 +60,8 @@ class EntityVerbs(WorldHandle):
         **options: Unpack[CommandOptions],
     ) -> UUID:
         """Set components that the entity has, all their fields; return the command's id."""
-        payload = {"entity_id": entity_id, "components": _payloads(_flat(components))}
+        given = _payloads(_flat(components), "update(entity_id, Position(x=1))")
+        payload = {"entity_id": entity_id, "components": given}
         return (await self._submit(CommandType.UPDATE, payload, **options)).command_id
 
     async def add_components(
@@ -68,7 +71,8 @@ class EntityVerbs(WorldHandle):
         **options: Unpack[CommandOptions],
     ) -> UUID:
         """Give the entity these components, which moves it to another archetype; return the command's id."""
-        payload = {"entity_id": entity_id, "components": _payloads(_flat(components))}
+        given = _payloads(_flat(components), "add_components(entity_id, Position(x=1))")
+        payload = {"entity_id": entity_id, "components": given}
         return (await self._submit(CommandType.ADD_COMPONENT, payload, **options)).command_id
 
     async def remove_components(
@@ -82,13 +86,8 @@ class EntityVerbs(WorldHandle):
         return (await self._submit(CommandType.REMOVE_COMPONENT, payload, **options)).command_id
 
 
-def _payloads(components: Iterable[Component]) -> list[dict[str, Any]]:
-    return [component.to_payload() for component in components]
-
-
-def component_names(types: Iterable[type[Component] | str]) -> list[str]:
-    """Return the names of component types, which may be given as such."""
-    return [kind if isinstance(kind, str) else kind.__name__ for kind in types]
+def _payloads(components: Iterable[Any], example: str) -> list[dict[str, Any]]:
+    return [component.to_payload() for component in checked_components(components, example)]
 
 
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
@@ -98,7 +97,3 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
             yield from value
         else:
             yield value
-
-
-def _is_component_rows(rows: Any) -> bool:
-    return isinstance(rows, list | tuple)

@@ -20,6 +20,7 @@ from archetype.log.permissions import Action
 from archetype.runtime.actor import ActorCtx, principal_of
 from archetype.runtime.adopting import adoptions
 from archetype.runtime.excess import telling_excess
+from archetype.runtime.given import check_program
 from archetype.runtime.recording import by_path, merged, take_over
 from archetype.service.admission import CommandRequest
 from archetype.service.commands import Receipt
@@ -178,6 +179,7 @@ class WorldHandle:
         services.gate.deny_excess(principal_of(self._actor), error, self._name)
 
     async def _open(self, services: ServiceContainer) -> None:
+        check_program(self._processors)
         worlds = services.world_service
         row = await worlds.peek(self._name)
         if row is None:

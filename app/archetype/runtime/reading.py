@@ -11,7 +11,7 @@ from archetype.core.component import Component
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.log.command import Command
 from archetype.log.permissions import Access
-from archetype.runtime.entities import component_names
+from archetype.runtime.given import checked_number, checked_numbers, component_names
 from archetype.runtime.handle import WorldHandle
 from archetype.service.executions import TickExecutions
 from archetype.service.filters import history_filter
@@ -48,15 +48,17 @@ class Reading(WorldHandle):
         if tick is not None and ticks is not None:
             msg = "tick is one tick, ticks are several; give one of the two"
             raise InvalidInputError(msg, faults=[FieldFault("tick", msg)])
+        names = component_names(types) or None
+        wanted_ids, wanted_ticks = checked_numbers("entity_ids", entity_ids), checked_numbers("ticks", ticks)
         from daft import from_arrow  # noqa: PLC0415  slow to import, and not every script asks
 
         services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, tick)
         table = await services.query_service.frame(
             row,
-            components=component_names(types) or None,
-            ticks=[at] if ticks is None else ticks,
-            entity_ids=entity_ids,
+            components=names,
+            ticks=[at] if wanted_ticks is None else wanted_ticks,
+            entity_ids=wanted_ids,
         )
         return from_arrow(table)
 
@@ -67,9 +69,10 @@ class Reading(WorldHandle):
 
     async def entity(self, entity_id: int, tick: int | str | None = None) -> EntityState:
         """Return one entity after a tick; `EntityNotFoundError` if it is not active then."""
+        wanted_id = checked_number("entity_id", entity_id)
         services = await self._activate(Access.READ_WORLD)
         row, at = await self._at(services, tick)
-        return await services.query_service.entity(row, entity_id, at)
+        return await services.query_service.entity(row, wanted_id, at)
 
     async def counts(self, from_tick: int | None = None, to_tick: int | None = None) -> list[TickCounts]:
         """Count the active entities after each tick `from_tick` <= t < `to_tick`, by default of all."""

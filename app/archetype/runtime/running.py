@@ -12,6 +12,7 @@ from archetype.errors import InvalidInputError
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access
 from archetype.runtime.actor import ActorCtx, principal_of
+from archetype.runtime.given import checked_inputs, checked_steps
 from archetype.runtime.handle import WorldHandle
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunInfo, RunRequest, RunResult
@@ -129,7 +130,7 @@ class Running(WorldHandle):
                 )
             steps, config = steps.num_steps, steps
         if config is None:
-            config = RunConfig(num_steps=steps)
+            config = RunConfig(num_steps=checked_steps(steps))
             metadata: dict[str, Any] = {}
             run_id = None
         else:
@@ -139,7 +140,7 @@ class Running(WorldHandle):
         return RunRequest(
             steps=1 if kind is CommandType.STEP else config.num_steps,
             kind=kind,
-            inputs=inputs,
+            inputs=checked_inputs(inputs),
             metadata=metadata,
             is_debug=is_debug or config.debug,
             run_id=run_id,

@@ -13,6 +13,13 @@ from archetype.log.command import CommandType
 from archetype.log.payload_fields import Snapshots
 from archetype.log.permissions import Access, Action
 from archetype.runtime.actor import ActorCtx, principal_of
+from archetype.runtime.given import (
+    checked_name,
+    checked_processors,
+    checked_resources,
+    checked_scheduler,
+    optional_number,
+)
 from archetype.runtime.running import RunHandle
 from archetype.runtime.sync import SyncArchetypeRuntime
 from archetype.runtime.world import RuntimeWorld
@@ -70,16 +77,16 @@ class ArchetypeRuntime:
         default after each, or only where they are "needed" because they could not be computed again. A
         `scheduler` says which processors run together, how many at once and what is tried again; an old world
         that has another gets it. Without one a new world's processors run one after the other, and an old one
-        keeps its own. No I/O happens here.
+        keeps its own. No I/O happens here; what cannot be a world's raises `InvalidInputError`.
         """
         return RuntimeWorld(
             self,
-            name,
-            processors=tuple(processors),
-            resources=tuple(resources),
-            seed=seed,
+            checked_name(name),
+            processors=checked_processors(processors),
+            resources=checked_resources(resources),
+            seed=optional_number("seed", seed),
             snapshots=snapshots,
-            scheduler=scheduler,
+            scheduler=checked_scheduler(scheduler),
             actor=self._actor,
         )
 

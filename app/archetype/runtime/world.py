@@ -16,6 +16,13 @@ from archetype.log.payload_fields import Snapshots
 from archetype.runtime.actor import ActorCtx
 from archetype.runtime.entities import EntityVerbs
 from archetype.runtime.episodes import Episodes
+from archetype.runtime.given import (
+    checked_name,
+    checked_processor,
+    checked_scheduler,
+    optional_number,
+    processor_name,
+)
 from archetype.runtime.handle import CommandOptions
 from archetype.runtime.messaging import Messaging
 from archetype.runtime.pasts import Pasts
@@ -68,9 +75,9 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
 
         Its class and constructor arguments are recorded, so that any process that loads the class can run it.
         """
+        record = ProcessorRecord.of(checked_processor(processor))
         services = await self._activate(CommandType.ADD_PROCESSOR)
         services.simulation_service.pool.bind(self.world_id, processor)
-        record = ProcessorRecord.of(processor)
         payload = {"processor": record.name, "parameters": record.parameters, "priority": record.priority}
         return (await self._submit(CommandType.ADD_PROCESSOR, payload, **options)).command_id
 
@@ -84,9 +91,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         A class or a name brings its code alone; an instance brings its parameters and priority too, and takes
         the place of the only processor of its name. Returns the command's id.
         """
-        payload: dict[str, Any] = {
-            "processor": processor if isinstance(processor, str) else processor.processor_name()
-        }
+        payload: dict[str, Any] = {"processor": processor_name(processor)}
         if isinstance(processor, Processor):
             services = await self._activate(CommandType.REPLACE_PROCESSOR)
             services.simulation_service.pool.bind(self.world_id, processor)
@@ -100,8 +105,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         **options: Unpack[CommandOptions],
     ) -> UUID:
         """Stop every processor of that class or name from the command's tick on; return the command's id."""
-        name = processor if isinstance(processor, str) else processor.processor_name()
-        payload = {"processor": name}
+        payload = {"processor": processor_name(processor)}
         return (await self._submit(CommandType.REMOVE_PROCESSOR, payload, **options)).command_id
 
     async def fork(
@@ -126,7 +130,7 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         return (await self._fork(request, tick))[0]
 
     def _fork_name(self, name: str | None) -> str:
-        return name or f"{self._name}-{new_id().hex[-8:]}"
+        return checked_name(name) if name else f"{self._name}-{new_id().hex[-8:]}"
 
     async def fork_many(
         self,
@@ -145,6 +149,8 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
         return await self._fork(request, tick)
 
     async def _fork(self, request: ForkRequest, tick: int | str | None) -> list[RuntimeWorld]:
+        optional_number("seed", request.seed)
+        optional_number("count", request.count)
         services = await self._activate(CommandType.FORK_WORLD)
         if tick == -1:
             row, at = await self._row(services), -1
@@ -203,11 +209,12 @@ class RuntimeWorld(EntityVerbs, Messaging, Running, Episodes, Reading, Pasts, Up
 
         What is left out stays; see `ArchetypeRuntime.world`.
         """
+        wanted = checked_scheduler(scheduler)
         services = await self._activate(CommandType.CONFIGURE_WORLD)
         row = await self._row(services)
         change: dict[str, Any] = {} if snapshots is None else {"snapshots": snapshots}
-        if scheduler is not None:
-            change["scheduler"] = settings_of(scheduler).model_dump(mode="json")
+        if wanted is not None:
+            change["scheduler"] = settings_of(wanted).model_dump(mode="json")
         return await services.world_service.configure_world(
             row, change, actor_id=self._actor_id, expected_version=expected_version
         )

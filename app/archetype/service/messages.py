@@ -50,8 +50,9 @@ def message_filter(
     None does not restrict. Raises `InvalidInputError` on an entity id or a tick that cannot be one.
     """
     for name, entity_id in (("receiver", receiver_id), ("sender", sender_id)):
-        if entity_id is not None and not 1 <= entity_id <= ENTITY_ID_MAX:
-            msg = f"must be an entity id from 1 to {ENTITY_ID_MAX}, not {entity_id}"
+        is_number = isinstance(entity_id, int) and not isinstance(entity_id, bool)
+        if entity_id is not None and not (is_number and 1 <= entity_id <= ENTITY_ID_MAX):
+            msg = f"must be an entity id from 1 to {ENTITY_ID_MAX}, not {entity_id!r}"
             raise InvalidInputError(f"{name} {msg}", faults=[FieldFault(name, msg)])
     wanted = history_filter([CommandType.MESSAGE.value], from_tick=from_tick, to_tick=to_tick)
     return replace(wanted, receiver_id=receiver_id, sender_id=sender_id, channel=channel)

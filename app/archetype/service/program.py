@@ -103,9 +103,9 @@ class ProcessorRecord:
 
     @classmethod
     def of(cls, processor: Processor, *, priority: int | None = None) -> ProcessorRecord:
-        """Describe a processor; `InvalidInputError` if a parameter's JSON form gives no equal one again."""
+        """Describe a processor; `InvalidInputError` names a parameter whose JSON form gives no equal one."""
         kind = type(processor)
-        parameters = json.loads(canonical_json(processor.parameters))
+        parameters = {name: _plain(kind, name, value) for name, value in processor.parameters.items()}
         for each in unlike(kind, processor.parameters, parameters):
             if each.is_lost:
                 raise _unrecordable(kind, each)
@@ -154,6 +154,17 @@ class ProcessorRecord:
     def prioritised(self, processor: Processor) -> Processor:
         """Return a processor with the recorded priority."""
         return processor if processor.priority == self.priority else processor.with_priority(self.priority)
+
+
+def _plain(kind: type[Processor], parameter: str, value: Any) -> Any:
+    try:
+        return json.loads(canonical_json(value))
+    except InvalidInputError as error:
+        msg = (
+            f"the argument {parameter!r} of processor {kind.processor_name()} cannot be recorded: "
+            f"{error.message}, or hand it over in `resources`"
+        )
+        raise InvalidInputError(msg, faults=[FieldFault(f"parameters.{parameter}", msg)]) from error
 
 
 @dataclass(frozen=True)
