@@ -133,7 +133,7 @@ def test_tables_go_in_and_come_out(client, world):
         11.0
     ]
     assert "velocity__dx" not in client.frame(world, ["Position"]).column_names
-    client.update_many(world, pa.table({"entity_id": [3], "position__x": [0.0]}))
+    client.update_many(world, [{"entity_id": 3, "position__x": 0.0}])
     client.step(world)
     assert client.frame(world, entity_ids=[3]).column("position__x").to_pylist() == [1.0]
 

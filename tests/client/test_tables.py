@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import csv, feather, ipc, parquet
 
-from archetype.client.tables import decode_stream, encode_stream, read_table, table_from_rows
+from archetype.client.tables import decode_stream, encode_stream, read_table, table_from, table_from_rows
 from archetype.errors import InvalidInputError
 
 TABLE = pa.table({"position__x": [1.0, 2.5], "name__text": ["a", "b"]})
@@ -47,6 +48,28 @@ def test_a_stream_comes_back_as_it_went():
         {"a__b": pa.array([1, None], pa.int32()), "c__d": pa.array([["x"], []], pa.list_(pa.string()))}
     )
     assert decode_stream(encode_stream(table)).equals(table)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TABLE,
+        TABLE.to_pylist(),
+        [{"Position": {"x": 1.0}, "Name": {"text": "a"}}, {"Position": {"x": 2.5}, "Name": {"text": "b"}}],
+        pd.DataFrame(TABLE.to_pydict(), index=[7, 3]),
+    ],
+    ids=["arrow", "flat rows", "nested rows", "pandas"],
+)
+def test_many_may_be_handed_over_in_several_forms(rows):
+    """What pandas counts its rows by is no column."""
+    assert table_from(rows).to_pydict() == TABLE.to_pydict()
+
+
+@pytest.mark.parametrize("rows", [3, "demo", {"position__x": [1]}, [[{"type": "Position"}]]])
+def test_what_holds_no_rows_is_refused(rows):
+    """The error says what is taken."""
+    with pytest.raises(InvalidInputError, match=r"pass an Arrow table|must be a JSON object"):
+        table_from(rows)
 
 
 def test_nested_rows_become_columns():

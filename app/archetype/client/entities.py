@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archetype.client import answers
 from archetype.client.calls import ARROW_STREAM, Calls, json_of, path_of, present
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["EntityCalls"]
 
@@ -96,43 +93,47 @@ class EntityCalls(Calls):
     def spawn_many(
         self,
         world: str,
-        table: pa.Table,
+        rows: Any,
         *,
         tick: int | None = None,
         priority: int | None = None,
         expected_version: int | None = None,
     ) -> answers.BulkReceipt:
-        """Spawn a row each of an Arrow table with `component__field` columns, as one command."""
-        return self._bulk("POST", world, table, _params(tick, priority), expected_version)
+        """Spawn an entity for each row, as one command.
+
+        `rows` is an Arrow table or a pandas frame with columns `component__field`, or a list of rows such as
+        `{"Position": {"x": 1.0}}`; omitted fields get their defaults.
+        """
+        return self._bulk("POST", world, rows, _params(tick, priority), expected_version)
 
     def update_many(
         self,
         world: str,
-        table: pa.Table,
+        rows: Any,
         *,
         tick: int | None = None,
         priority: int | None = None,
         expected_version: int | None = None,
     ) -> answers.BulkReceipt:
-        """Set an Arrow table's columns on the entities that its `entity_id` names, as one command."""
-        return self._bulk("PATCH", world, table, _params(tick, priority), expected_version)
+        """Set values of the entities that the rows' `entity_id` names, as one command; see `spawn_many`."""
+        return self._bulk("PATCH", world, rows, _params(tick, priority), expected_version)
 
     def _bulk(
         self,
         method: str,
         world: str,
-        table: pa.Table,
+        rows: Any,
         params: Mapping[str, Any],
         expected_version: int | None,
     ) -> Any:
-        from archetype.client.tables import encode_stream  # noqa: PLC0415
+        from archetype.client.tables import encode_stream, table_from  # noqa: PLC0415
 
         return json_of(
             self._send_change(
                 method,
                 path_of(world, "entities", "bulk"),
                 params=params,
-                content=encode_stream(table),
+                content=encode_stream(table_from(rows)),
                 headers={"Content-Type": ARROW_STREAM},
                 expected_version=expected_version,
             )

@@ -12,7 +12,7 @@ from pyarrow import csv, ipc, parquet
 
 from archetype.errors import FieldFault, InvalidInputError
 
-__all__ = ["decode_stream", "encode_stream", "read_table", "table_from_rows"]
+__all__ = ["decode_stream", "encode_stream", "read_table", "table_from", "table_from_rows"]
 
 
 def encode_stream(table: pa.Table) -> bytes:
@@ -54,6 +54,21 @@ def read_table(path: Path) -> pa.Table:
     except (OSError, ValueError, pa.ArrowException) as error:
         msg = f"{path} cannot be read: {_reason(error)}"
         raise InvalidInputError(msg, faults=[FieldFault("file", msg)]) from error
+
+
+def table_from(rows: Any) -> pa.Table:
+    """Return an Arrow table, a pandas frame or a list of rows as an Arrow table; NaN in pandas is null."""
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, list | tuple):
+        return table_from_rows(cast("Iterable[Mapping[str, Any]]", rows))
+    if type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns"):
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    msg = (
+        f"a {type(rows).__name__} holds no rows; pass an Arrow table (Daft's and polars' frames have "
+        'to_arrow()), a pandas frame, or a list of rows such as {"Position": {"x": 1.0}}'
+    )
+    raise InvalidInputError(msg, faults=[FieldFault("rows", msg)])
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
