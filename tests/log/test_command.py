@@ -19,6 +19,15 @@ def test_commands_sort_as_they_are_applied():
     assert sorted([late, tie, low, first]) == [first, low, tie, late]
 
 
+def test_a_command_is_the_same_whatever_became_of_it():
+    sent = Command(id="01890a5d-ac96-774b-bcce-b302099a8050", payload={"x": 1}, seq=1)
+    rejected = sent.model_copy(update={"status": "rejected", "reason": "no such entity", "applied_tick": 3})
+    assert rejected == sent
+    assert {sent, rejected} == {sent}
+    assert sent != sent.model_copy(update={"payload": {"x": 2}})
+    assert sent != 1
+
+
 def test_an_unknown_type_is_refused_with_the_known_ones():
     with pytest.raises(PayloadError, match=r"'teleport'.*spawn") as caught:
         parse_type_name("teleport")

@@ -63,6 +63,22 @@ async def test_commands_about_the_past_are_their_actors(world):
     assert {command.actor_id for command in newest} == {actor.id}
 
 
+async def test_a_history_says_what_became_of_each_command(runtime):
+    """Why one was rejected, and in which tick, is in the log."""
+    world = runtime.world("told")
+    await world.spawn(Position())
+    refused = await world.update(7, Position(x=1))
+    await world.run(2)
+    await world.despawn(1, tick=9)
+    told = [
+        (each.type.value, each.status, each.applied_tick)
+        for each in await world.command_history(types=["spawn", "update", "despawn"])
+    ]
+    assert told == [("spawn", "applied", 0), ("update", "rejected", 0), ("despawn", "pending", 9)]
+    (rejected,) = await world.command_history(status="rejected")
+    assert (rejected.id, "7" in rejected.reason) == (refused, True)
+
+
 async def test_states_entities_and_counts_at_any_tick(world):
     """What was there then; what was not is an error."""
     await world.spawn(Position())

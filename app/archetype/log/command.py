@@ -109,7 +109,12 @@ class CommandStatus(StrEnum):
 
 
 class Command(BaseModel):
-    """One command as callers see it; `seq` is its version within its world, once it is accepted."""
+    """One command as callers see it; `seq` is its version within its world, once it is accepted.
+
+    A history says what became of it too: `applied_tick` is the tick it belongs to, `status` whether it waits
+    for that tick, was applied or was rejected in it, and `reason` why. It is the same command whatever that
+    was: two are equal, and sorted, by the rest.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -121,10 +126,23 @@ class Command(BaseModel):
     priority: int = 0
     version: int = 1
     seq: int | None = None
+    applied_tick: int | None = None
+    status: CommandStatus | None = None
+    reason: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self._asked == other._asked if isinstance(other, Command) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     def __lt__(self, other: Command) -> bool:
         """Order as commands are applied: by tick, then priority (the lower first), then seq."""
         return (self.tick, self.priority, self.seq or 0) < (other.tick, other.priority, other.seq or 0)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"applied_tick", "status", "reason"})
 
 
 def parse_type_name(name: str) -> CommandType:

@@ -125,11 +125,21 @@ class Reading(WorldHandle):
 
         Only those of these types, of this actor, that belong to the ticks `from_tick` <= t < `to_tick`, and
         that are this: pending, applied or rejected. `InvalidInputError` for a type or status that is none.
+        Each says what became of it: `status`, `applied_tick`, and the `reason` where it was rejected.
         """
         wanted = history_filter(types, actor_id, from_tick=from_tick, to_tick=to_tick, status=status)
         services = await self._activate(Access.READ_LOG)
         entries = await services.command_service.history(self.world_id, limit=limit, wanted=wanted)
-        return [entry.command for entry in entries]
+        return [
+            entry.command.model_copy(
+                update={
+                    "applied_tick": entry.applied_tick,
+                    "status": entry.status,
+                    "reason": entry.reason,
+                }
+            )
+            for entry in entries
+        ]
 
     async def events(
         self,

@@ -138,7 +138,7 @@ class HistoryItem(BaseModel):
     def of(cls, entry: HistoryEntry) -> HistoryItem:
         """Describe a command of the log."""
         return cls(
-            **entry.command.model_dump(),
+            **entry.command.model_dump(exclude={"applied_tick", "status", "reason"}),
             position=entry.position,
             applied_tick=entry.applied_tick,
             entity_id=entry.first_entity_id,
