@@ -446,6 +446,26 @@ def test_the_sync_face_does_the_same(sqlite_url):
         assert runtime.world("sync").info().tick == 2
 
 
+def test_the_sync_face_is_shut_down_once_however_often_it_is_asked(sqlite_url):
+    with ArchetypeRuntime.sync(sqlite_url) as runtime:
+        world = runtime.world("sync")
+        world.info()
+        runtime.shutdown()
+        runtime.shutdown()
+    with pytest.raises(InvalidInputError, match="shut down"):
+        world.info()
+
+
+async def test_the_sync_face_is_refused_where_a_loop_runs(sqlite_url):
+    """A notebook has one; neither a new runtime nor one from outside would be of use there."""
+    with pytest.raises(InvalidInputError, match=r"async with ArchetypeRuntime\(\)"):
+        ArchetypeRuntime.sync(sqlite_url)
+    made = await asyncio.to_thread(ArchetypeRuntime.sync, sqlite_url)
+    with pytest.raises(InvalidInputError, match=r"async with ArchetypeRuntime\(\)"):
+        made.tree()
+    await asyncio.to_thread(made.shutdown)
+
+
 async def test_an_empty_postgres_is_not_migrated_behind_anyones_back(postgres_database_url):
     from archetype.store import migrate
     from archetype.store.database import Database
