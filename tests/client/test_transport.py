@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 
 from archetype.client import ArchetypeClient
 from archetype.client.transport import Transport
 from archetype.errors import (
+    ArchetypeError,
     InvalidInputError,
     OverloadedError,
     SchemaOutdatedError,
@@ -49,7 +52,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses that were made; time passes by them alone."""
     made: list[float] = []
     monkeypatch.setattr("archetype.client.transport.time.sleep", made.append)
-    monkeypatch.setattr("archetype.client.transport.time.monotonic", lambda: sum(made))
+    monkeypatch.setattr("archetype.client.transport.monotonic_s", lambda: sum(made))
     return made
 
 
@@ -194,6 +197,24 @@ def test_an_answer_of_another_kind_of_server_is_no_answer():
     script = Script(httpx.Response(200, text="<html>"))
     with client_of(script) as client, pytest.raises(UnavailableError, match="is it an archetype server"):
         client.world("demo")
+
+
+def test_a_stream_that_leads_elsewhere_is_refused_and_its_connection_given_back():
+    """The body of a redirect comes in parts too, and holds nothing."""
+    ended = []
+
+    def body() -> Iterator[bytes]:
+        yield b"moved"
+        ended.append(True)
+
+    def moved(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(302, headers={"Location": "http://elsewhere.test/"}, content=body())
+
+    with ArchetypeClient(URL, transport=httpx.MockTransport(moved)) as client:
+        for stream in (client.log_events(after=0), client.events("demo", after=0)):
+            with pytest.raises(ArchetypeError, match="answered 302"):
+                next(stream)
+    assert ended == [True, True]
 
 
 def test_a_removal_whose_answer_was_lost_is_done(pauses):

@@ -14,6 +14,7 @@ import httpx
 
 from archetype.client.problems import error_from_problem
 from archetype.client.sse import server_events
+from archetype.clock import monotonic_s
 from archetype.errors import ArchetypeError, InvalidInputError, SchemaOutdatedError, UnavailableError
 
 __all__ = ["Transport"]
@@ -21,7 +22,6 @@ __all__ = ["Transport"]
 _BUSY_STATUSES = frozenset({429, 503})
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
@@ -108,7 +108,7 @@ class Transport:
         time.sleep(min(_FIRST_PAUSE_S * 2**turn, _LONGEST_PAUSE_S) * _spread())
 
     def _accepted(self, response: httpx.Response) -> httpx.Response:
-        if response.status_code >= httpx.codes.MULTIPLE_CHOICES:
+        if not response.is_success:
             raise self._problem(response)
         return response
 
@@ -134,13 +134,13 @@ class Transport:
         if self._api_key is not None and _origin(request.url) == self._origin:
             # A link that leads elsewhere must not take the key along.
             request.headers["Authorization"] = f"Bearer {self._api_key}"
-        deadline = time.monotonic() + self._retry_s
+        deadline = monotonic_s() + self._retry_s
         pause_s = _FIRST_PAUSE_S
         while True:
             asked_pause_s = None
             try:
                 response = self._http.send(request, stream=is_stream)
-                if response.is_error:
+                if not response.is_success:
                     response.read()
             except httpx.HTTPError as error:
                 failure, may_retry = self._unanswered(error), self._may_come_back(error)
@@ -152,7 +152,7 @@ class Transport:
                 may_retry = not isinstance(failure, SchemaOutdatedError)
                 asked_pause_s = _retry_after_s(response)
             wait_s = asked_pause_s if asked_pause_s is not None else pause_s * _spread()
-            if not may_retry or time.monotonic() + wait_s > deadline:
+            if not may_retry or monotonic_s() + wait_s > deadline:
                 raise failure
             time.sleep(wait_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
