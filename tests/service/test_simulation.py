@@ -525,3 +525,30 @@ async def test_a_caller_that_is_cancelled_while_a_tick_commits_leaves_what_is_co
     assert (await verify(services.database)).faults == ()
     if steps == 1:
         assert (await services.simulation_service.run(world_id, request)).ticks_completed == 1
+
+
+async def test_a_callers_timeout_is_one_though_the_end_cannot_be_recorded(services, monkeypatch, caplog):
+    """The run stays unfinished, and a retry goes on with it."""
+    world_id, gate = await a_world(services, "Gated"), Gate()
+    await spawn(services, world_id)
+    services.world_service.live_worlds.of(world_id).resources.insert(gate)
+    request, limit = RunRequest(steps=1, command_id=new_id()), asyncio.timeout(None)
+
+    async def away(self, use):
+        message = "the database is away"
+        raise UnavailableError(message)
+
+    async def give_up():
+        await gate.entered.wait()
+        monkeypatch.setattr(Database, "write", away)
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    giving_up = asyncio.create_task(give_up())
+    with pytest.raises(TimeoutError):
+        async with limit:
+            await services.simulation_service.run(world_id, request)
+    await giving_up
+    assert "the database is away" in caplog.text
+    monkeypatch.undo()
+    gate.release.set()
+    assert (await services.simulation_service.run(world_id, request)).ticks_completed == 1

@@ -1,5 +1,6 @@
 """Starting: the same few statements however many worlds there are, and no world that nobody asked for."""
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -10,6 +11,7 @@ from archetype.examples.movement import MovementProcessor
 from archetype.service.admission import CommandRequest
 from archetype.service.container import ServiceContainer
 from archetype.service.runs import RunRequest
+from archetype.store.database import Database
 from archetype.store.schema import worlds
 from statements import plan_of
 
@@ -80,3 +82,24 @@ async def test_looking_for_unfinished_runs_goes_by_their_index(database_url, sta
         (poll,) = [each for each in statements if "FROM runs" in each.text]
         plan = await plan_of(services.database, poll)
         assert any("runs_unfinished" in each for each in plan), plan
+
+
+@pytest.mark.parametrize("part", ["run_service", "watch", "appender", "denials"])
+async def test_an_end_that_is_interrupted_ends_the_rest(database_url, monkeypatch, part):
+    """No connection stays open, whatever part could not be waited for."""
+    services, closed = ServiceContainer(database_url), []
+    await services.open()
+    close = Database.close
+
+    async def closing(self):
+        closed.append(self)
+        await close(self)
+
+    async def interrupted():
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Database, "close", closing)
+    monkeypatch.setattr(getattr(services, part), "close", interrupted)
+    with pytest.raises(asyncio.CancelledError):
+        await services.shutdown()
+    assert closed == [services.database]

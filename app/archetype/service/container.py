@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -134,13 +135,14 @@ class ServiceContainer:
             await upgrade(self.database)
 
     async def shutdown(self) -> None:
-        """Let runs end behind their ticks, answer what queued, end live feeds, and end every connection."""
+        """Let runs end behind their ticks, answer what queued, end live feeds, and end every connection.
+
+        Whatever interrupts one of these, those behind it are done.
+        """
         self.simulation_service.stop()
-        await self.run_service.close()
-        await self.watch.close()
-        await self.appender.close()
-        await self.denials.close()
-        await self.database.close()
+        async with AsyncExitStack() as closing:
+            for last in (self.database, self.denials, self.appender, self.watch, self.run_service):
+                closing.push_async_callback(last.close)
 
     async def __aenter__(self) -> Self:
         await self.open()

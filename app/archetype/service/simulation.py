@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
@@ -41,6 +42,8 @@ from archetype.store.run_rows import RunRow, run_totals
 from archetype.store.runs import BegunRun, NewRun, Sealed, begin_run
 
 __all__ = ["SimulationService"]
+
+logger = logging.getLogger(__name__)
 
 
 class SimulationService:
@@ -170,7 +173,7 @@ class SimulationService:
         except (WorldArchivedError, WorldBusyError, UnavailableError):
             raise  # the run's row is another's to close by now, or cannot be reached
         except asyncio.CancelledError:
-            await asyncio.shield(self._end(run, "failed", "cancelled by its caller"))
+            await asyncio.shield(self._end_cancelled(run))
             raise
         except Exception as error:
             reason = error.message if isinstance(error, ArchetypeError) else repr(error)
@@ -268,6 +271,16 @@ class SimulationService:
         await self._database.write(
             lambda connection: finish(connection, run.world.world_id, run.run_id, lease)
         )
+
+    async def _end_cancelled(self, run: ActiveRun) -> None:
+        """Record that a run's caller was cancelled, unless that fails: the cancellation must come through.
+
+        A run whose end is not recorded is taken up like one that a crash cut short.
+        """
+        try:
+            await self._end(run, "failed", "cancelled by its caller")
+        except Exception:
+            logger.exception("That the caller of run %s was cancelled could not be recorded.", run.run_id)
 
     async def _earlier(self, row: RunRow | None, command_id: UUID) -> RunResult:
         """Answer a retry of a run that has ended, as the first time."""
