@@ -119,6 +119,16 @@ def sqlite_app_routes(tmp_path):
     ]
 
 
+async def test_the_methods_of_a_route_are_told_to_anybody(sqlite_app, lite, problem) -> None:
+    """A browser asks for them without a key; a route that is not there has none."""
+    (await keyed(sqlite_app, "admin")).headers.clear()
+    for path, methods in {"/worlds": {"GET", "POST"}, "/worlds/nothing/step": {"POST"}, "/": {"GET"}}.items():
+        answer = await lite.options(path)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert set(answer.headers["allow"].split(", ")) == methods | {"OPTIONS"}
+    problem(await lite.options("/nothing"), 404, "route_not_found")
+
+
 async def test_every_route_asks_for_a_key(sqlite_app, lite, sqlite_app_routes) -> None:
     """Before its body is read, its parameters are checked, or anything is found."""
     (await keyed(sqlite_app, "admin")).headers.clear()
@@ -126,7 +136,7 @@ async def test_every_route_asks_for_a_key(sqlite_app, lite, sqlite_app_routes) -
         if handler.opt[DECLARATION] == "open":
             continue
         real = path.replace("{entity_id:int}", "0").replace("{world:str}", "nothing")
-        real = real.replace("{run_id:uuid}", str(UUID(int=1)))
+        real = real.replace("{run_id:str}", str(UUID(int=1)))
         for part in ("{name:str}", "{key_id:str}"):
             real = real.replace(part, "x")
         for headers in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from uuid import uuid4
 
+import pytest
 from applications import latched
 
 ASYNC = {"Prefer": "respond-async"}
@@ -79,11 +80,14 @@ async def test_runs_are_listed_in_pages(http, world):
     assert "next" not in second.links
 
 
-async def test_runs_that_are_not_there(lite, problem):
-    path = f"/runs/{uuid4()}"
-    problem(await lite.get(path), 404, "run_not_found")
+@pytest.mark.parametrize("run_id", [str(uuid4()), "abc"], ids=["an id", "no id"])
+async def test_runs_that_are_not_there(lite, problem, run_id):
+    """The answer says how to find those that are."""
+    path = f"/runs/{run_id}"
+    assert "runs" in problem(await lite.get(path), 404, "run_not_found")["detail"].partition("exist")[2]
     problem(await lite.get(f"{path}/events"), 404, "run_not_found")
     problem(await lite.post(f"{path}/cancel"), 404, "run_not_found")
+    problem(await lite.get(f"/rollouts/{run_id}"), 404, "run_not_found")
 
 
 async def test_a_last_event_id_is_a_number(lite, lite_world, problem):
@@ -103,7 +107,8 @@ async def test_a_world_that_runs_is_left_in_peace_by_requests_that_do_not_fit(li
 async def test_the_document_says_what_runs_answer(lite):
     """Also what is answered before a run has ended."""
     paths = (await lite.get("/openapi.json")).json()["paths"]
-    assert {"200", "202", "429"} <= paths["/worlds/{world}/run"]["post"]["responses"].keys()
+    for verb in ("run", "episode", "rollout"):
+        assert {"200", "202", "429"} <= paths[f"/worlds/{{world}}/{verb}"]["post"]["responses"].keys()
     assert {"200", "202"} <= paths["/runs/{run_id}/cancel"]["post"]["responses"].keys()
     assert "201" not in paths["/runs/{run_id}/cancel"]["post"]["responses"]
     streamed = paths["/runs/{run_id}/events"]["get"]["responses"]

@@ -13,6 +13,7 @@ from uuid import UUID
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotFoundException
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from archetype.errors import PermissionDeniedError, QuotaExceededError
@@ -79,6 +80,9 @@ class Door:
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             _require_whole(scope["raw_path"])
+            if scope["type"] == "http" and scope["method"] == "OPTIONS":
+                await _tell_methods(scope, send)
+                return
             await self._let_in(ASGIConnection(scope))
             await app(scope, receive, send)
 
@@ -126,6 +130,23 @@ def _require_whole(path: bytes) -> None:
     """
     if b"//" in path or (path.endswith(b"/") and path != b"/"):
         raise NotFoundException("a part of the path is empty: names that are dots are sent as %2E")
+
+
+async def _tell_methods(scope: Scope, send: Send) -> None:
+    """Say which methods a route has, to anybody: the document that anybody may read has them too.
+
+    The framework's own answer has those of the handler that came first alone.
+    """
+    template, routes = scope["path_template"], scope["litestar_app"].routes
+    methods = {
+        name
+        for each in routes
+        if isinstance(each, HTTPRoute) and each.path_format == template
+        for name in each.methods
+    }
+    headers = [(b"allow", ", ".join(sorted(methods)).encode())]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def is_loopback_host(host: str | None) -> bool:

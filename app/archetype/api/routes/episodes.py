@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
@@ -13,7 +12,7 @@ from litestar.params import FromPath
 from archetype.api.gate import ANYBODY_KNOWN, Caller, needs
 from archetype.api.problems import problems
 from archetype.api.requests import Prefer, WorldReference, prefers, world_id_of
-from archetype.api.routes.runs import permitted_run
+from archetype.api.routes.runs import STARTED, RunId, permitted_run
 from archetype.api.schemas.episodes import EpisodeBody, EpisodeResponse, RolloutBody, RolloutResponse
 from archetype.api.schemas.simulation import RunInfoResponse
 from archetype.api.submitting import Submitter
@@ -40,7 +39,7 @@ class EpisodeRoutes(Controller):
         summary="Run an episode",
         opt=needs(CommandType.RUN_EPISODE),
         status_code=200,
-        responses=_REFUSALS,
+        responses=_REFUSALS | STARTED,
     )
     async def episode(
         self,
@@ -77,7 +76,7 @@ class EpisodeRoutes(Controller):
         summary="Run a rollout",
         opt=needs(CommandType.RUN_ROLLOUT),
         status_code=200,
-        responses=_REFUSALS,
+        responses=_REFUSALS | STARTED,
     )
     async def rollout(
         self,
@@ -108,16 +107,16 @@ class EpisodeRoutes(Controller):
         result = await services.rollout_service.run(world_id, request)
         return Response(RolloutResponse(**asdict(result)))
 
-    @get("/rollouts/{run_id:uuid}", summary="Read a rollout", opt=ANYBODY_KNOWN, responses=problems(404))
+    @get("/rollouts/{run_id:str}", summary="Read a rollout", opt=ANYBODY_KNOWN, responses=problems(404))
     async def read(
         self,
-        run_id: FromPath[UUID],
+        run_id: RunId,
         services: NamedDependency[ServiceContainer],
         caller: NamedDependency[Caller],
     ) -> RolloutResponse:
         """Say what has come of a rollout so far; its id is its run's, to follow or cancel it by."""
-        await permitted_run(services, caller, run_id, Access.READ_WORLD)
-        return RolloutResponse(**asdict(await services.rollout_service.find(run_id)))
+        info = await permitted_run(services, caller, run_id, Access.READ_WORLD)
+        return RolloutResponse(**asdict(await services.rollout_service.find(info.run_id)))
 
 
 def _accepted(info: RunInfo, noun: str) -> Response[Any]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, PathParameter, QueryParameter
 
 from archetype.api.gate import ANYBODY_KNOWN, Caller, needs
 from archetype.api.paging import next_page
@@ -24,11 +24,13 @@ from archetype.errors import FieldFault, InvalidInputError, RunNotFoundError
 from archetype.log.command import CommandType
 from archetype.log.permissions import Access, Action
 from archetype.service.container import ServiceContainer
+from archetype.service.references import as_uuid
 from archetype.service.runs import RunInfo
 
-__all__ = ["RunRoutes", "permitted_run"]
+__all__ = ["STARTED", "RunId", "RunRoutes", "permitted_run"]
 
 Before = Annotated[UUID | None, QueryParameter(description="Only runs older than the one of this id.")]
+RunId = Annotated[str, PathParameter(description="The run's id, a UUID.")]
 LastEventId = Annotated[
     str | None,
     HeaderParameter(name="Last-Event-ID", description="Ticks completed: only further progress is told."),
@@ -40,6 +42,13 @@ _STREAM = {
         description="Blocks of `id` (the ticks completed), `event` (progress or ended) and `data` (this "
         "object in a line); heartbeats and a last block `closed` are as in the streams of events.",
         media_type=EVENT_STREAM,
+        generate_examples=False,
+    )
+}
+STARTED = {
+    202: ResponseSpec(
+        RunInfoResponse,
+        description="With `Prefer: respond-async`: it is durable, and `Location` leads to it.",
         generate_examples=False,
     )
 }
@@ -79,10 +88,10 @@ class RunRoutes(Controller):
         older = f"/worlds/{found.world_id}/runs"
         return Response(page, headers=next_page(older, before=page[-1].run_id, limit=limit))
 
-    @get("/runs/{run_id:uuid}", summary="Read a run", opt=ANYBODY_KNOWN, responses=problems(404))
+    @get("/runs/{run_id:str}", summary="Read a run", opt=ANYBODY_KNOWN, responses=problems(404))
     async def run(
         self,
-        run_id: FromPath[UUID],
+        run_id: RunId,
         services: NamedDependency[ServiceContainer],
         caller: NamedDependency[Caller],
     ) -> RunInfoResponse:
@@ -90,7 +99,7 @@ class RunRoutes(Controller):
         return RunInfoResponse(**asdict(await permitted_run(services, caller, run_id, Access.READ_WORLD)))
 
     @post(
-        "/runs/{run_id:uuid}/cancel",
+        "/runs/{run_id:str}/cancel",
         summary="Cancel a run",
         opt=ANYBODY_KNOWN,
         status_code=202,
@@ -98,7 +107,7 @@ class RunRoutes(Controller):
     )
     async def cancel(
         self,
-        run_id: FromPath[UUID],
+        run_id: RunId,
         submitter: NamedDependency[Submitter],
         data: CancelBody = None,
     ) -> Response[RunInfoResponse]:
@@ -106,25 +115,25 @@ class RunRoutes(Controller):
 
         Cancelled again it answers as it stands. The ticks that are committed stay.
         """
-        await permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
+        run = await permitted_run(submitter.services, submitter.caller, run_id, CommandType.CANCEL_RUN)
         info = await submitter.services.run_service.cancel(
-            run_id,
+            run.run_id,
             reason=(data or CancelRequest()).reason,
-            command_id=submitter.conditions.command_id(f"{run_id}:cancel"),
+            command_id=submitter.conditions.command_id(f"{run.run_id}:cancel"),
             actor_id=submitter.caller.actor_id,
             expected_version=submitter.conditions.expected_version,
         )
         return Response(RunInfoResponse(**asdict(info)), status_code=200 if info.has_ended else 202)
 
     @get(
-        "/runs/{run_id:uuid}/events",
+        "/runs/{run_id:str}/events",
         summary="Follow a run",
         opt=ANYBODY_KNOWN,
         responses=problems(404, 422, 429) | _STREAM,
     )
     async def events(
         self,
-        run_id: FromPath[UUID],
+        run_id: RunId,
         services: NamedDependency[ServiceContainer],
         streams: NamedDependency[EventStreams],
         caller: NamedDependency[Caller],
@@ -139,21 +148,29 @@ class RunRoutes(Controller):
         info = await permitted_run(services, caller, run_id, Access.READ_WORLD)
 
         async def opening() -> RunSource:
-            return RunSource(services.run_service.feed(run_id, after=after))
+            return RunSource(services.run_service.feed(info.run_id, after=after))
 
         recheck = partial(caller.still_may, Access.READ_WORLD, info.world_id)
-        return await streams.answer(opening, f"/runs/{run_id}/events", recheck=recheck)
+        return await streams.answer(opening, f"/runs/{info.run_id}/events", recheck=recheck)
 
 
-async def permitted_run(services: ServiceContainer, caller: Caller, run_id: UUID, action: Action) -> RunInfo:
+async def permitted_run(services: ServiceContainer, caller: Caller, run_id: str, action: Action) -> RunInfo:
     """Return a run whose world the caller may do this in; the others do not learn whether there is one."""
     try:
-        info = await services.run_service.find(run_id)
+        info = await services.run_service.find(_id_of(run_id))
     except RunNotFoundError:
         await caller.gate.require(caller.principal, action)
         raise
     await caller.may(action, str(info.world_id))
     return info
+
+
+def _id_of(run_id: str) -> UUID:
+    found = as_uuid(run_id)
+    if found is None:
+        msg = f"run {run_id!r:.80} does not exist: ids are UUIDs; GET /worlds/WORLD/runs lists a world's runs"
+        raise RunNotFoundError(msg, run_id=run_id)
+    return found
 
 
 def _ticks_of(last_event_id: str | None) -> int:

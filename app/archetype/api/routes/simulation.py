@@ -10,12 +10,12 @@ from uuid import UUID
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
 from archetype.api.gate import needs
 from archetype.api.problems import problems
 from archetype.api.requests import FromTick, Prefer, ToTick, WorldReference, past_of, prefers, world_id_of
+from archetype.api.routes.runs import STARTED
 from archetype.api.schemas.scheduling import PlanResponse, TickExecutionsResponse
 from archetype.api.schemas.simulation import (
     ProcessorResponse,
@@ -40,14 +40,6 @@ from archetype.service.runs import RunRequest, RunResult
 __all__ = ["SimulationRoutes"]
 
 _REFUSALS = problems(404, 409, 412, 413, 422, 429)
-
-_STARTED = {
-    202: ResponseSpec(
-        RunInfoResponse,
-        description="With `Prefer: respond-async`: it is durable, and `Location` leads to it.",
-        generate_examples=False,
-    )
-}
 
 
 class SimulationRoutes(Controller):
@@ -79,7 +71,7 @@ class SimulationRoutes(Controller):
         summary="Run ticks",
         opt=needs(CommandType.RUN),
         status_code=200,
-        responses=_REFUSALS | _STARTED,
+        responses=_REFUSALS | STARTED,
     )
     async def run(
         self,
