@@ -73,3 +73,10 @@ def test_what_cannot_be_read_is_named():
         read(API_KEY_FILE="/nowhere")
     with pytest.raises(InvalidInputError, match="known are json, text"):
         read(LOG_FORMAT="xml")
+    with pytest.raises(InvalidInputError, match="ARCHETYPE_PATCHES must be on or off, not 'maybe'"):
+        read(PATCHES="maybe")
+
+
+def test_patches_are_made_unless_they_are_off():
+    made = [read(PATCHES=text).makes_patches for text in ("", "on", " ON ", "off", "OFF")]
+    assert made == [True, True, True, False, False]

@@ -67,7 +67,7 @@ class Settings:
             modules=tuple(name.strip() for name in modules.split(",") if name.strip()),
             api_key=_secret(variables, "ARCHETYPE_API_KEY"),
             log_format=_log_format(variables.get("ARCHETYPE_LOG_FORMAT", "")),
-            makes_patches=variables.get("ARCHETYPE_PATCHES", "").strip().lower() != "off",
+            makes_patches=_makes_patches(variables.get("ARCHETYPE_PATCHES", "")),
             denials_max=_denials_max(variables.get("ARCHETYPE_DENIALS_MAX", "")),
             memory_budget_bytes=_memory_budget_bytes(variables.get("ARCHETYPE_MEMORY_BUDGET", "")),
         )
@@ -78,6 +78,14 @@ def _log_format(name: str) -> LogFormat | None:
         msg = f"ARCHETYPE_LOG_FORMAT is {name!r}; known are {', '.join(LogFormat)}"
         raise InvalidInputError(msg)
     return LogFormat(name) if name else None
+
+
+def _makes_patches(text: str) -> bool:
+    name = text.strip().lower()
+    if name in {"", "on", "off"}:
+        return name != "off"
+    msg = f"must be on or off, not {text!r:.40}"
+    raise InvalidInputError(f"ARCHETYPE_PATCHES {msg}", faults=[FieldFault("ARCHETYPE_PATCHES", msg)])
 
 
 def _secret(variables: Mapping[str, str], name: str) -> str | None:

@@ -48,7 +48,7 @@ def test_worlds_are_made_listed_inspected_forked_and_removed(archetype, peopled)
     fork = archetype("world", "fork", peopled, "--tick", 1, "--name", f"{peopled}-fork").json
     assert (fork["fork_tick"], fork["tick"]) == (1, 2)
     assert {peopled, fork["name"]} <= {each["name"] for each in archetype("world", "list").json}
-    assert archetype("world", "remove", fork["name"], "--reason", "tested").out == ""
+    assert archetype("world", "remove", fork["name"], "--reason", "tested", "--yes").out == ""
     assert archetype("world", "inspect", fork["name"]).code == 4
 
 
@@ -352,12 +352,14 @@ def test_references_complete(archetype, peopled):
 
 
 def test_removing_asks_whoever_sits_at_a_terminal(archetype, world, monkeypatch):
-    """No is no; --yes is not asked."""
+    """No is no; --yes is not asked, and where nobody is there it has to be given."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
+    unasked = archetype("world", "remove", world)
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     refused = archetype("world", "remove", world)
     assert refused.code == 1

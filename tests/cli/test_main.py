@@ -145,3 +145,15 @@ def test_a_server_that_cannot_start_says_why(tmp_path, arguments, code, words):
     assert last.startswith("error: ")
     assert words in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_ends_the_program_is_named(tmp_path):
+    """Many a script ends with sys.exit(main())."""
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    done = process(
+        *("serve", "--port", "0", "--module", "leaving"),
+        ARCHETYPE_DATABASE_URL=f"sqlite:///{tmp_path / 'a.db'}",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: module 'leaving' ends the program")

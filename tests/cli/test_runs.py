@@ -4,6 +4,8 @@ from uuid import uuid4
 
 import pytest
 
+from archetype.client import ArchetypeClient
+
 
 @pytest.fixture
 def world(archetype):
@@ -23,6 +25,26 @@ def test_a_detached_run_is_shown_followed_and_listed(archetype, world):
     assert [each["ticks_requested"] for each in listed] == [1, 4]
     assert archetype("runs", "list", world, "--before", listed[0]["run_id"]).json == [done]
     assert "completed" in archetype("runs", "list", world, "--limit", 1, "-o", "table").out
+
+
+@pytest.mark.parametrize("verb", ["run", "episode"])
+def test_whoever_leaves_a_run_is_told_how_it_goes_on(archetype, world, monkeypatch, verb):
+    """An interrupt ends the command alone; the run's id is what one needs then."""
+
+    def interrupted(name):
+        def call(client, world, steps, *, command_id, **options):
+            getattr(client, name)(world, 2, command_id=command_id)
+            raise KeyboardInterrupt
+
+        return call
+
+    monkeypatch.setattr(ArchetypeClient, "run", interrupted("start_run"))
+    monkeypatch.setattr(ArchetypeClient, "run_episode", interrupted("start_episode"))
+    left = archetype(verb, world, "--steps" if verb == "run" else "--max-steps", 2)
+    (listed,) = archetype("runs", "list", world).json
+    assert left.code == 130
+    assert f"runs follow {listed['run_id']}" in left.err
+    assert f"runs cancel {listed['run_id']}" in left.err
 
 
 def test_a_run_is_cancelled_with_a_reason(archetype, world):

@@ -110,7 +110,7 @@ def test_whole_numbers_are_floats_again_where_the_constructor_says_so():
 
 
 def test_what_cannot_be_built_says_why():
-    with pytest.raises(CodeNotLoadedError) as caught:
+    with pytest.raises(CodeNotLoadedError, match="is not loaded here") as caught:
         AsyncProcessor.from_recorded("some.mod.ProcGone", {})
     assert caught.value.details == {"name": "some.mod.ProcGone", "module": "some.mod"}
     with pytest.raises(InvalidInputError, match="no parameter wrong"):

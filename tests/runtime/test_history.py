@@ -120,6 +120,8 @@ async def test_a_world_before_its_first_tick(runtime):
     assert (await world.query()).count_rows() == 0
     with pytest.raises(TickNotFoundError, match="no committed tick yet"):
         await world.label("base")
+    with pytest.raises(EntityNotFoundError, match=r"no committed tick yet.*step it first"):
+        await world.entity(1)
     assert (await (await world.fork("bare")).info()).tick == 0
 
 

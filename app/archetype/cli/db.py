@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,9 +53,6 @@ def downgrade(
     database_url: DatabaseOption = None,
 ) -> None:
     """Downgrade the schema: what later revisions stored is lost."""
-    if not yes and not sys.stdin.isatty():
-        msg = "a downgrade drops tables with all they hold; add --yes"
-        raise InvalidInputError(msg)
     confirmed(f"Go back to {revision}, and lose what later revisions stored?", is_sure=yes)
 
     async def use(database: Database) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import typer
 from archetype.cli.arguments import ReferenceArgument, SnapshotsOption, WorldArgument
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
-from archetype.cli.simulate import DebugOption, InputOption, shown_progress
+from archetype.cli.simulate import DebugOption, InputOption, shown_progress, telling_what_goes_on
 from archetype.cli.values import assignments, snapshot_policy
+from archetype.clock import new_id
 from archetype.limits import EPISODES_AT_ONCE_MAX, FORKS_MAX
 
 if TYPE_CHECKING:
@@ -93,8 +94,12 @@ def episode(
     if detach:
         session.output.record(session.client.start_episode(world, max_steps, **options))
         return
-    with shown_progress(session, world, max_steps, quiet=quiet):
-        report = session.client.run_episode(world, max_steps, **options)
+    command_id = new_id()
+    with (
+        telling_what_goes_on(session, world, command_id),
+        shown_progress(session, world, max_steps, quiet=quiet),
+    ):
+        report = session.client.run_episode(world, max_steps, command_id=command_id, **options)
     session.output.record(report)
 
 
@@ -134,11 +139,13 @@ def rollout(
     options |= _rules(terminal, until, returns)
     if snapshots is not None:
         options["snapshots"] = snapshot_policy(snapshots)
-    run = session.client.start_rollout(world, max_steps, episodes, **options)
+    command_id = new_id()
+    run = session.client.start_rollout(world, max_steps, episodes, command_id=command_id, **options)
     if detach:
         session.output.record(run)
         return
-    report = _awaited(session.client, run["run_id"], episodes, quiet=quiet)
+    with telling_what_goes_on(session, run["world"], command_id):
+        report = _awaited(session.client, run["run_id"], episodes, quiet=quiet)
     session.output.record(report)
     if report["status"] != "completed":
         raise typer.Exit(1)

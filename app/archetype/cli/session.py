@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from archetype.cli.output import Format, Output
+from archetype.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from archetype.client import ArchetypeClient
@@ -167,9 +168,15 @@ def with_session(function: Callable[Concatenate[Session, Parameters], None]) -> 
 
 
 def confirmed(question: str, *, is_sure: bool) -> None:
-    """Ask whoever sits at a terminal; `is_sure` is the answer given beforehand."""
-    if not is_sure and sys.stdin.isatty():
-        typer.confirm(question, abort=True, err=True)
+    """Ask whoever sits at a terminal; `is_sure` is the answer given beforehand, needed where nobody sits.
+
+    Raises `InvalidInputError` there.
+    """
+    if is_sure:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInputError(f"{question} Nobody can be asked here: add --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:

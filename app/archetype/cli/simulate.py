@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -14,9 +15,10 @@ from archetype.cli.arguments import WorldArgument
 from archetype.cli.progress import progress_bar
 from archetype.cli.session import Session, with_session
 from archetype.cli.values import assignments
+from archetype.clock import new_id
 from archetype.errors import ArchetypeError
 
-__all__ = ["DebugOption", "InputOption", "register", "shown_progress"]
+__all__ = ["DebugOption", "InputOption", "register", "shown_progress", "telling_what_goes_on"]
 
 _POLL_S = 0.25
 
@@ -61,9 +63,33 @@ def run(
     if detach:
         session.output.record(session.client.start_run(world, steps, inputs=given, debug=debug))
         return
-    with shown_progress(session, world, steps, quiet=quiet):
-        report = session.client.run(world, steps, inputs=given, debug=debug)
+    command_id = new_id()
+    with telling_what_goes_on(session, world, command_id), shown_progress(session, world, steps, quiet=quiet):
+        report = session.client.run(world, steps, inputs=given, debug=debug, command_id=command_id)
     session.output.record(report)
+
+
+@contextmanager
+def telling_what_goes_on(session: Session, world: str, command_id: UUID) -> Generator[None]:
+    """Say of a run, where its caller is interrupted, that it goes on, and how to follow or cancel it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run_id = None
+        with suppress(ArchetypeError):
+            runs = session.client.runs(world)
+            run_id = next((each["run_id"] for each in runs if each["command_id"] == str(command_id)), None)
+        typer.echo(_what_goes_on(world, run_id), err=True)
+        raise
+
+
+def _what_goes_on(world: str, run_id: str | None) -> str:
+    if run_id is None:
+        return f"if the run has begun it goes on; `archetype runs list {world}` shows it"
+    return (
+        f"run {run_id} goes on; follow it with `archetype runs follow {run_id}`, or end it with "
+        f"`archetype runs cancel {run_id}`"
+    )
 
 
 def shown_progress(session: Session, world: str, steps: int, *, quiet: bool) -> AbstractContextManager[None]:

@@ -46,12 +46,15 @@ class EpisodeCalls(Calls):
         max_steps: int,
         *,
         expected_version: int | None = None,
+        command_id: UUID | str | None = None,
         **options: Unpack[EpisodeOptions],
     ) -> run_answers.EpisodeReport:
         """Run ticks until the episode is over, and return what it came to."""
         body = {**options, "max_steps": max_steps}
-        path = path_of(world, "episode")
-        return self._change("POST", path, body, waits_long=True, expected_version=expected_version)
+        path, headers = path_of(world, "episode"), {"Idempotency-Key": str(command_id or new_id())}
+        return self._change(
+            "POST", path, body, waits_long=True, headers=headers, expected_version=expected_version
+        )
 
     def start_episode(
         self,

@@ -44,6 +44,7 @@ class RunCalls(Calls):
         inputs: Mapping[str, Any] | None = None,
         debug: bool = False,
         expected_version: int | None = None,
+        command_id: RunId | None = None,
         wait: Literal[True] = True,
     ) -> run_answers.RunReport: ...
 
@@ -56,6 +57,7 @@ class RunCalls(Calls):
         inputs: Mapping[str, Any] | None = None,
         debug: bool = False,
         expected_version: int | None = None,
+        command_id: RunId | None = None,
         wait: Literal[False],
     ) -> run_answers.RunInfo: ...
 
@@ -67,16 +69,18 @@ class RunCalls(Calls):
         inputs: Mapping[str, Any] | None = None,
         debug: bool = False,
         expected_version: int | None = None,
+        command_id: RunId | None = None,
         wait: bool = True,
     ) -> run_answers.RunReport | run_answers.RunInfo:
         """Run ticks one after the other, and return once the last is durable.
 
-        Without `wait` return as soon as the run is; see `start_run`.
+        Without `wait` return as soon as the run is; see `start_run`, also for the `command_id`.
         """
         options: dict[str, Any] = {"inputs": inputs, "debug": debug, "expected_version": expected_version}
         if not wait:
-            return self.start_run(world, num_steps, **options)
-        return self._run(world, num_steps, waits_long=True, **options)
+            return self.start_run(world, num_steps, command_id=command_id, **options)
+        headers = {"Idempotency-Key": str(command_id or new_id())}
+        return self._run(world, num_steps, waits_long=True, headers=headers, **options)
 
     def start_run(
         self,

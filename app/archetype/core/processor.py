@@ -128,7 +128,7 @@ class Processor(Recorded):
         kind = Processor._registry.find(name)
         if kind is None:
             raise CodeNotLoadedError(
-                f"Processor {name!r} is recorded, but not loaded. Start the server with --module MODULE, "
+                f"Processor {name!r} is not loaded here. Start the server with --module MODULE, "
                 "or name its module in ARCHETYPE_MODULES.",
                 name=name,
                 module=name.rpartition(".")[0] or None,

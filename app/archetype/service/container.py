@@ -164,3 +164,9 @@ def load_modules(names: Iterable[str]) -> None:
                 raise
             msg = f"module {name!r} cannot be found; is its folder on PYTHONPATH?"
             raise InvalidInputError(msg, module=name) from error
+        except SystemExit as error:
+            msg = (
+                f"module {name!r} ends the program when it is imported (sys.exit({error.code!r})); put what "
+                'only a script does behind `if __name__ == "__main__":`'
+            )
+            raise InvalidInputError(msg, module=name) from error

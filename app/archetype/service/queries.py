@@ -193,7 +193,13 @@ class QueryService:
         for each in await self.select(world, chosen, Selection(entity_ids=(entity_id,))):
             (components,) = json_rows(each)
             return EntityState(world.world_id, entity_id, chosen, each.archetype.name, components)
-        msg = f"entity {entity_id} is not active in world {world.name!r} after tick {chosen}"
+        if chosen < 0:
+            msg = (
+                f"world {world.name!r} has no committed tick yet, so nothing is active in it, nor entity "
+                f"{entity_id}; step it first"
+            )
+        else:
+            msg = f"entity {entity_id} is not active in world {world.name!r} after tick {chosen}"
         raise EntityNotFoundError(msg, entity_id=entity_id, tick=chosen)
 
     async def frame(
