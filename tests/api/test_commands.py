@@ -228,8 +228,9 @@ async def test_history_can_be_filtered(http, world, problem) -> None:
         ("actor_id=me", "actor_id", ""),
         ("from_tick=-1", "from_tick", ""),
         ("to_tick=9223372036854775808", "to_tick", "from 0"),
+        ("from_tick=5&to_tick=3", "to_tick", "to_tick 3 lies before from_tick 5"),
     ],
-    ids=["type", "no-type", "empty-type", "status", "actor", "negative", "far"],
+    ids=["type", "no-type", "empty-type", "status", "actor", "negative", "far", "reversed"],
 )
 async def test_a_filter_that_is_none_is_refused(lite, lite_world, problem, query, path, known) -> None:
     """422 that names the parameter, and what is known."""

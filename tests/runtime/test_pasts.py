@@ -96,6 +96,8 @@ async def test_the_log_of_ticks(world, fork):
     ]  # fmt: skip
     assert await fork.log(1) == entries[:1]
     assert await fork.log(from_tick=1, to_tick=2) == entries[1:2]
+    with pytest.raises(InvalidInputError, match="to_tick 1 lies before from_tick 2"):
+        await fork.log(from_tick=2, to_tick=1)
 
 
 async def test_an_entity_is_followed(world):
@@ -123,7 +125,12 @@ async def test_the_history_is_filtered(world, fork):
     assert await kinds(actor_id=actor.id) == await kinds(status="rejected") == ["despawn"]
     assert await kinds(actor_id=uuid4()) == []
     assert await kinds(status="pending") == await kinds(from_tick=4) == ["spawn"]
-    for wanted in ({"types": ["bury"]}, {"status": "lost"}, {"from_tick": -1}):
+    for wanted in (
+        {"types": ["bury"]},
+        {"status": "lost"},
+        {"from_tick": -1},
+        {"from_tick": 3, "to_tick": 1},
+    ):
         with pytest.raises(InvalidInputError):
             await fork.command_history(**wanted)
 

@@ -8,6 +8,7 @@ from archetype.service.ancestry import MergeBase, TickEntry, TreeNode
 from archetype.service.container import ServiceContainer
 from archetype.service.diff import WorldDiff
 from archetype.service.entities import EntityMoment
+from archetype.service.ranges import require_order
 from archetype.store.worlds import WorldRow
 
 __all__ = ["Pasts"]
@@ -53,6 +54,7 @@ class Pasts(WorldHandle):
         self, limit: int = 100, from_tick: int | None = None, to_tick: int | None = None
     ) -> list[TickEntry]:
         """Return the newest ticks `from_tick` <= t < `to_tick` of the world's lineage, newest first."""
+        require_order(from_tick, to_tick)
         services = await self._activate(Access.READ_LOG)
         row = await self._row(services)
         return await services.ancestry_service.log(row, from_tick=from_tick, to_tick=to_tick, limit=limit)

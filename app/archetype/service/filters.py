@@ -8,6 +8,7 @@ from uuid import UUID
 from archetype.errors import FieldFault, InvalidInputError
 from archetype.limits import TICK_MAX
 from archetype.log.command import CommandStatus, CommandType
+from archetype.service.ranges import require_order
 from archetype.store.history import HistoryFilter
 
 __all__ = ["history_filter"]
@@ -24,7 +25,7 @@ def history_filter(
     """Return the filter for commands of these types, of this actor, in these ticks, that became this.
 
     None does not restrict. Raises `InvalidInputError` on a type or status that does not exist, with those
-    that do, and on a tick below 0.
+    that do, on a tick below 0, and on ticks that end before they begin.
     """
     if types is not None:
         for name in types:
@@ -35,6 +36,7 @@ def history_filter(
         if tick is not None and not 0 <= tick <= TICK_MAX:
             msg = f"must be a tick from 0 to {TICK_MAX}, not {tick}"
             raise InvalidInputError(f"{name} {msg}", faults=[FieldFault(name, msg)])
+    require_order(from_tick, to_tick)
     wanted = None if status is None else CommandStatus(status)
     return HistoryFilter(types, actor_id, from_tick, to_tick, wanted)
 

@@ -6,7 +6,14 @@ from archetype.errors import FieldFault, InvalidInputError, LimitExceededError, 
 from archetype.limits import RANGE_TICKS_MAX
 from archetype.store.worlds import WorldRow
 
-__all__ = ["committed_range"]
+__all__ = ["committed_range", "require_order"]
+
+
+def require_order(from_tick: int | None, to_tick: int | None) -> None:
+    """Raise `InvalidInputError` where a range of ticks ends before it begins; None bounds nothing."""
+    if from_tick is not None and to_tick is not None and to_tick < from_tick:
+        msg = f"to_tick {to_tick} lies before from_tick {from_tick}"
+        raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
 
 
 def committed_range(
@@ -26,9 +33,7 @@ def committed_range(
         if not 0 <= tick <= world.tick:
             msg = f"{name} {tick} lies outside the committed ticks of world {world.name!r}: 0 to {world.tick}"
             raise TickNotFoundError(msg, tick=tick, committed_tick=world.committed_tick)
-    if ticks.stop < ticks.start:
-        msg = f"to_tick {ticks.stop} lies before from_tick {ticks.start}"
-        raise InvalidInputError(msg, faults=[FieldFault("to_tick", msg)])
+    require_order(ticks.start, ticks.stop)
     if is_limited and len(ticks) > RANGE_TICKS_MAX:
         msg = f"{len(ticks)} ticks are asked for, at most {RANGE_TICKS_MAX} are given: set from_tick, to_tick"
         raise LimitExceededError(msg, limit=RANGE_TICKS_MAX, actual=len(ticks))

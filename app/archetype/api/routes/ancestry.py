@@ -19,6 +19,7 @@ from archetype.api.schemas.ancestry import MergeBaseResponse, TickResponse, Tree
 from archetype.api.schemas.diffs import DiffResponse
 from archetype.log.permissions import Access
 from archetype.service.container import ServiceContainer
+from archetype.service.ranges import require_order
 
 __all__ = ["AncestryRoutes"]
 
@@ -131,6 +132,7 @@ class AncestryRoutes(Controller):
 
         `Link` leads to older ones.
         """
+        require_order(from_tick, to_tick)
         found, last = await services.world_service.resolve(world)
         end = last + 1 if to_tick is None else min(to_tick, last + 1)
         entries = await services.ancestry_service.log(
