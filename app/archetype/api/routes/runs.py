@@ -22,9 +22,9 @@ from archetype.api.streaming import EVENT_STREAM, EventStreams
 from archetype.api.submitting import Submitter
 from archetype.errors import FieldFault, InvalidInputError, RunNotFoundError
 from archetype.log.command import CommandType
+from archetype.log.payload_fields import as_uuid
 from archetype.log.permissions import Access, Action
 from archetype.service.container import ServiceContainer
-from archetype.service.references import as_uuid
 from archetype.service.runs import RunInfo
 
 __all__ = ["STARTED", "RunId", "RunRoutes", "permitted_run"]
