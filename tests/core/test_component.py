@@ -46,6 +46,10 @@ class CmpAll(Component):
     pair: tuple[int, int] = (0, 0)
 
 
+class CmpOuter(Component):
+    inner: CmpInner
+
+
 class CmpChecked(Component):
     n: int
 
@@ -139,6 +143,16 @@ def test_a_payload_that_does_not_fit_names_the_path(fields, path, message):
         Component.from_payload({"type": "CmpPoint", **fields}, "c.0")
     assert caught.value.faults[0]["path"] == path
     assert message in caught.value.faults[0]["message"]
+
+
+@pytest.mark.parametrize("check", [Component.checked, Component.checked_part])
+def test_an_unknown_name_inside_of_a_new_value_is_refused(check):
+    """What is in the log already is read as it always was."""
+    payload = {"type": "CmpOuter", "inner": {"a": 1, "b": 2}}
+    assert Component.from_payload(payload).inner == CmpInner(a=1)
+    with pytest.raises(ComponentError) as caught:
+        check(payload, "c.0")
+    assert caught.value.faults == [{"path": "c.0.inner.b", "message": "no such field"}]
 
 
 @pytest.mark.parametrize(

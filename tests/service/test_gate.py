@@ -221,6 +221,15 @@ async def test_no_key_is_made_for_an_actor_who_is_being_disabled(identities, ser
         assert of_actor[-1] == "disable_actor"
 
 
+async def test_a_key_is_rotated_once_also_while_it_holds_on(identities):
+    """A third key would live as long as the grace, and not as long as the first was made for."""
+    old = await issue(identities)
+    new = await identities.rotate_key(old.listed.key_id, grace_s=60)
+    with pytest.raises(StateConflictError, match=f"rotate {new.listed.key_id}"):
+        await identities.rotate_key(old.listed.key_id, grace_s=60)
+    assert (await identities.rotate_key(new.listed.key_id)).listed.expires_at is None
+
+
 async def test_rotation_with_grace_lets_both_hold(identities, services, monkeypatch):
     old = await issue(identities)
     new = await identities.rotate_key(old.listed.key_id, grace_s=60)

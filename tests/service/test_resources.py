@@ -173,6 +173,7 @@ REFUSED = [
     ("not loaded", {"resource": "NoSuchSeason"}, "payload.resource"),
     ("no model", {"resource": "AsyncProcessor"}, "payload.resource"),
     ("bad value", {"resource": "Season", "value": {"growthRate": -1}}, "payload.value.growthRate"),
+    ("a misspelled field", {"resource": "Season", "value": {"growthrate": 2}}, "payload.value.growthrate"),
     ("not an object", {"resource": "Season", "value": [1]}, "payload.value"),
     ("a secret", {"resource": "Locked", "value": {"key": "hush"}}, "payload.value"),
     ("no name", {"value": {}}, "payload.resource"),

@@ -152,10 +152,13 @@ class Component(BaseModel):
 
     @classmethod
     def checked(cls, data: Mapping[str, Any], path: str = "") -> tuple[type[Component], dict[str, Any]]:
-        """Check a payload as `from_payload` does; give its class, and its values with defaults filled in."""
+        """Check a new payload; give its class, and its values with defaults filled in.
+
+        It is checked as `from_payload` does it, and may have no unknown names at any depth.
+        """
         kind, fields = cls._split_payload(data, path)
         layout = kind.layout()
-        return kind, validate_json(layout.whole, fields, path, layout.type_name).__dict__
+        return kind, validate_json(layout.whole, fields, path, layout.type_name, is_new=True).__dict__
 
     @classmethod
     def checked_part(cls, data: Mapping[str, Any], path: str = "") -> tuple[type[Component], dict[str, Any]]:
@@ -168,7 +171,7 @@ class Component(BaseModel):
         if not fields:
             fault = FieldFault(path or layout.type_name, "names no field to update")
             raise component_error(layout.type_name, [fault])
-        return kind, validate_json(layout.partial, fields, path, layout.type_name)
+        return kind, validate_json(layout.partial, fields, path, layout.type_name, is_new=True)
 
     @classmethod
     def row_values_from_payload(cls, fields: Mapping[str, Any]) -> dict[str, Any]:

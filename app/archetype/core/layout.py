@@ -212,10 +212,15 @@ def _without_default(schema: Any) -> Any:
     return schema["schema"] if schema["type"] == "default" else schema
 
 
-def validate_json(validator: SchemaValidator, fields: Mapping[str, Any], path: str, type_name: str) -> Any:
-    """Validate fields as strict JSON; raises ComponentError with the path of each bad field."""
+def validate_json(
+    validator: SchemaValidator, fields: Mapping[str, Any], path: str, type_name: str, *, is_new: bool = False
+) -> Any:
+    """Validate fields as strict JSON; raises ComponentError with the path of each bad field.
+
+    Of what `is_new`, models inside of the fields may have no unknown names either: they would be lost.
+    """
     try:
-        return validator.validate_json(to_json(fields), strict=True)
+        return validator.validate_json(to_json(fields), strict=True, extra="forbid" if is_new else None)
     except ValidationError as exc:
         if (many := too_many(exc, path or type_name)) is not None:
             raise component_error(type_name, [many]) from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, ValidationError
 
 from archetype.core.faults import field_faults, listed
 from archetype.core.models import find_model
@@ -66,6 +66,9 @@ class ResourceRecord:
                 "MODULE, or name the module in ARCHETYPE_MODULES"
             )
             raise _refused("payload.resource", msg)
+        if unknown := _unknown(kind, value):
+            faults = [FieldFault(f"payload.value.{each}", "no such field") for each in unknown]
+            raise PayloadError(f"the value does not fit {name}: {listed(faults)}", faults=faults)
         try:
             return cls.of(_made(kind, canonical_json(value)))
         except ValidationError as error:
@@ -120,6 +123,20 @@ class ResourceRecord:
     def info(self) -> ResourceInfo:
         """Describe it for callers."""
         return ResourceInfo(self.name, self.module, self.value, find_model(self.path) is not None)
+
+
+def _unknown(kind: type[BaseModel], value: Any) -> list[str]:
+    """Give the names in a value that its class has no field for, unless it says what becomes of them."""
+    if not isinstance(value, dict) or "extra" in kind.model_config:
+        return []
+    known = set(kind.model_fields)
+    for field in kind.model_fields.values():
+        given = field.validation_alias
+        aliases = given.choices if isinstance(given, AliasChoices) else [given]
+        known |= {
+            each.path[0] if isinstance(each, AliasPath) else each for each in aliases if each is not None
+        }
+    return sorted(str(each) for each in value if each not in known)
 
 
 def _made(kind: type[BaseModel], document: str) -> BaseModel:

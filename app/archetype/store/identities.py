@@ -18,7 +18,7 @@ from archetype.errors import IdentityNotFoundError, NameTakenError, StateConflic
 from archetype.log.hashes import iso_utc
 from archetype.store.acts import UNNAMED, Acting, ActType, lock_acts, record_act
 from archetype.store.moments import database_now
-from archetype.store.schema import actors, keys, worlds
+from archetype.store.schema import actors, administrative_acts, keys, worlds
 
 __all__ = [
     "ActorRow",
@@ -168,7 +168,7 @@ def replace_key(
     """Give the actor of a key another one, for the same worlds and as long; its id and digest are `key`'s.
 
     The old one is revoked, or holds for `grace_s` seconds more. Raises `StateConflictError` for one that does
-    not hold any more.
+    not hold any more, or has a successor: by its own end a third one's life could not be told.
     """
     lock_acts(connection)
     old = required_key(connection, key_id)
@@ -176,12 +176,25 @@ def replace_key(
     if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= moment):
         msg = f"key {key_id} does not hold any more; make a new one with `archetype key create`"
         raise StateConflictError(msg, key_id=key_id)
+    if (successor := _successor(connection, key_id)) is not None:
+        msg = f"key {key_id} was rotated already and holds on for a while only; rotate {successor}"
+        raise StateConflictError(msg, key_id=key_id, successor=successor)
     expires_at = None if old.expires_at is None else moment + (old.expires_at - old.created_at)
     old = _end_key(connection, old, grace_s=grace_s)
     made = _insert_key(connection, old.actor.name, replace(key, worlds=old.worlds, expires_at=expires_at))
     detail = _spelled(made) | {"replaced": key_id, "replaced_ends": _spelled_end(old)}
     record_act(connection, ActType.ROTATE_KEY, detail, by)
     return made
+
+
+def _successor(connection: Connection, key_id: str) -> str | None:
+    """Return the key that an act put in the place of another."""
+    act = sa.select(administrative_acts.c.detail).where(
+        administrative_acts.c.act == ActType.ROTATE_KEY,
+        administrative_acts.c.detail.contains(f'"replaced":"{key_id}"', autoescape=True),
+    )
+    detail = connection.scalar(act.limit(1))
+    return None if detail is None else json.loads(detail)["key_id"]
 
 
 def revoke_key(connection: Connection, key_id: str, by: Acting = UNNAMED) -> KeyRow:
