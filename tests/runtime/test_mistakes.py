@@ -24,7 +24,9 @@ class Turning(AsyncProcessor):
 
 
 class Hasty(Turning):
-    priority = "first"
+    def __init__(self) -> None:
+        super().__init__()
+        self.priority = "first"
 
 
 class Grease(BaseModel):
@@ -87,6 +89,8 @@ def test_the_components_of_a_processor_are_a_tuple():
         InvalidInputError, match=r"Processor Wrong: components must be .* write .*=\(Wheel,\)"
     ):
         type("Wrong", (AsyncProcessor,), {"components": Wheel})
+    with pytest.raises(InvalidInputError, match=r"priority must be a whole number, not 'first'"):
+        type("Wrong", (AsyncProcessor,), {"components": (Wheel,), "priority": "first"})
     assert type("Listed", (AsyncProcessor,), {"components": [Wheel]}).components == (Wheel,)
 
 

@@ -147,11 +147,14 @@ def fork(world_id: UUID, *, include_pending: bool) -> Request:
     """Fork a world at the last tick that it has when the request is served."""
     command_id = new_id()
     asked = ForkRequest(f"fork-{command_id.hex}", include_pending=include_pending, command_id=command_id)
+    asked_first: list[ForkRequest] = []
 
     async def ask(services: ServiceContainer) -> Any:
         parent = await services.world_service.find(world_id)
-        asked_now = asked if parent.committed_tick >= 0 else replace(asked, include_pending=False)
-        (info,) = await services.world_service.fork(parent, asked_now)
+        if not asked_first:
+            has_tick = parent.committed_tick >= 0
+            asked_first.append(asked if has_tick else replace(asked, include_pending=False))
+        (info,) = await services.world_service.fork(parent, asked_first[0])
         return info.world_id, info.parent_id, info.fork_tick, info.seed
 
     return Request("fork", [command_id], ask, (TickNotFoundError,))

@@ -56,6 +56,7 @@ class Simulation:
                 problems = list(self.loop.problems)
             finally:
                 self.loop.run_until_complete(self._tidy_up())
+                assert self.witness.problems == [], self.witness.problems
         assert problems == [], problems
 
     async def _live(self) -> None:

@@ -29,9 +29,20 @@ class Witness:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._heads: dict[str, sa.Row[Any]] = {}
+        self.problems: list[str] = []
 
     def look(self, connection: Connection) -> None:
-        """Compare what is about to be committed with the last commit; AssertionError on what must not be."""
+        """Compare what is about to be committed with the last commit; AssertionError on what must not be.
+
+        It stands in `problems` too, since whoever runs in the background may only log it.
+        """
+        try:
+            self._require_sound(connection)
+        except AssertionError as error:
+            self.problems.append(str(error))
+            raise
+
+    def _require_sound(self, connection: Connection) -> None:
         log = connection.execute(_LOG).one()
         assert log.head == log.row_count == log.last, f"positions have a hole: {log}"
         for after in connection.execute(_HEADS):

@@ -11,7 +11,7 @@ from archetype.errors import InvalidInputError
 
 __all__ = ["DECLARATIONS", "checked_declarations"]
 
-DECLARATIONS = ("components", "reads", "writes", "depends_on", "every", "offset", "condition")
+DECLARATIONS = ("components", "priority", "reads", "writes", "depends_on", "every", "offset", "condition")
 
 
 def checked_declarations(name: str, declared: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +30,10 @@ def checked_declarations(name: str, declared: dict[str, Any]) -> dict[str, Any]:
             kept[key] = _component_classes(name, key, fixed[key])
     if "depends_on" in fixed:
         kept["depends_on"] = _dependencies(name, fixed["depends_on"])
+    if "priority" in fixed and (
+        not isinstance(fixed["priority"], int) or isinstance(fixed["priority"], bool)
+    ):
+        raise _refused(name, f"priority must be a whole number, not {fixed['priority']!r}")
     if "every" in fixed and "offset" in fixed:
         _check_frequency(name, fixed["every"], fixed["offset"])
     kept["condition"] = _condition(name, fixed.get("condition"))
