@@ -71,11 +71,15 @@ def test_each_check_is_made_and_says_what_it_saw(doctor, database_url):
         assert findings["clock"]["severity"] == "ok"
 
 
-def test_another_schema_ends_the_examination(doctor, database_url):
-    change(database_url, "UPDATE alembic_version SET version_num = '0001'")
+@pytest.mark.parametrize(
+    ("revision", "remedy"),
+    [("0001", "archetype db upgrade"), ("9999", "pip install --upgrade archetype-log")],
+)
+def test_another_schema_ends_the_examination(doctor, database_url, revision, remedy):
+    change(database_url, f"UPDATE alembic_version SET version_num = '{revision}'")
     done = doctor()
     assert done.code == 7
-    assert found(done)["schema"]["remedy"] == "archetype db upgrade"
+    assert found(done)["schema"]["remedy"] == remedy
     assert "keys" not in found(done)
 
 
@@ -143,7 +147,7 @@ def test_a_user_without_rights_is_told_which(command, postgres_database_url):
         granted = [each for each in rights["remedy"].split(";") if each.strip()]
         asyncio.run(run_on(postgres_database_url, *granted))
         assert found(command("doctor", "--database-url", url))["rights"]["severity"] == "ok"
-        asyncio.run(run_on(postgres_database_url, f"REVOKE ALL ON audit_trail, lineage FROM {role}"))
+        asyncio.run(run_on(postgres_database_url, f"REVOKE ALL ON audit_trail FROM {role}"))
         assert found(command("doctor", "--database-url", url))["objects"]["severity"] == "ok"
         asyncio.run(run_on(postgres_database_url, f"REVOKE ALL ON alembic_version FROM {role}"))
         assert "permission denied" in found(command("doctor", "--database-url", url))["database"]["seen"]

@@ -72,7 +72,9 @@ async def _schema(database: Database) -> list[Finding]:
     try:
         await database.require_schema()
     except SchemaOutdatedError as outdated:
-        return [error("schema", outdated.message, "archetype db upgrade")]
+        is_newer = (outdated.details["found"] or "") > outdated.details["needed"]
+        remedy = "pip install --upgrade archetype-log" if is_newer else "archetype db upgrade"
+        return [error("schema", outdated.message, remedy)]
     return [ok("schema", f"revision {await database.revision()}")]
 
 
