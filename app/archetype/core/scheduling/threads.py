@@ -9,7 +9,8 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from queue import SimpleQueue
+from typing import ClassVar, Generic, TypeVar, cast
 
 __all__ = ["SYNC_SYSTEMS_MAX", "SYSTEMS_LEFT_MAX", "in_thread"]
 
@@ -23,7 +24,7 @@ SYSTEMS_LEFT_MAX = 1_024
 
 
 async def in_thread(call: Callable[[], T], *, may_be_left: bool = False) -> T:
-    """Run a call in a thread of its own, in the context of its caller.
+    """Run a call in a thread, in the context of its caller.
 
     A thread cannot be interrupted: cancelled, this waits until a call that has begun ends, unless it
     `may_be_left` running. One that was left holds up no other. Raises RuntimeError if too many were.
@@ -127,6 +128,42 @@ def _places() -> _Places:
     return _Places(SYNC_SYSTEMS_MAX)
 
 
+class _Thread(threading.Thread):
+    """Makes one call after the other; a daemon, since a process that ends waits for no call that was left."""
+
+    _idle: ClassVar[deque[_Thread]] = deque()
+
+    def __init__(self) -> None:
+        super().__init__(name="archetype-system", daemon=True)
+        self._given: SimpleQueue[tuple[Callable[[], None], Callable[[], None]]] = SimpleQueue()
+
+    @classmethod
+    def idle(cls) -> _Thread:
+        """Give a thread that has nothing to do, a new one if there is none."""
+        with contextlib.suppress(IndexError):
+            return cls._idle.pop()
+        thread = cls()
+        thread.start()
+        return thread
+
+    def take(self, make: Callable[[], None], tell: Callable[[], None]) -> None:
+        """Make a call, and then tell of it."""
+        self._given.put((make, tell))
+
+    def run(self) -> None:
+        """Make what calls come, until there are more idle threads than calls may run at once."""
+        is_needed = True
+        while is_needed:
+            make, tell = self._given.get()
+            make()
+            is_needed = len(self._idle) < SYNC_SYSTEMS_MAX
+            if is_needed:
+                self._idle.append(self)  # before anybody is told, who may have the next call
+            del make
+            tell()
+            del tell
+
+
 class _Running(Generic[T]):
     """A call in a thread, and what the event loop awaits of it.
 
@@ -145,11 +182,11 @@ class _Running(Generic[T]):
         self.done: asyncio.Future[None] = loop.create_future()
 
     def begin(self) -> None:
-        """Start the thread; a daemon, since a process that ends waits for no call that was left."""
-        run = functools.partial(contextvars.copy_context().run, self._run)
+        """Let a thread make the call."""
+        make = functools.partial(contextvars.copy_context().run, self._make)
         try:
-            threading.Thread(target=run, name="archetype-system", daemon=True).start()
-        except RuntimeError:
+            _Thread.idle().take(make, self._tell)
+        except RuntimeError:  # there are no more threads to be had
             self._place.end()
             raise
 
@@ -168,11 +205,13 @@ class _Running(Generic[T]):
             self.done = self._loop.create_future()
             await self.done
 
-    def _run(self) -> None:
+    def _make(self) -> None:
         try:
             self._result = self._call()
         except BaseException as exc:  # noqa: BLE001 (it is raised where the call is awaited)
             self._error = exc
+
+    def _tell(self) -> None:
         self._place.end()
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
             self._loop.call_soon_threadsafe(self._end)
