@@ -1,5 +1,7 @@
 """Commands: the table of types, and how payloads are refused."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from archetype.errors import PayloadError
@@ -26,6 +28,23 @@ def test_a_command_is_the_same_whatever_became_of_it():
     assert {sent, rejected} == {sent}
     assert sent != sent.model_copy(update={"payload": {"x": 2}})
     assert sent != 1
+
+
+def test_commands_are_rows_that_parquet_keeps(tmp_path):
+    sent = Command(
+        id="01890a5d-ac96-774b-bcce-b302099a8050",
+        type="spawn",
+        payload={"b": 1.0, "a": "é"},
+        priority=-2,
+        seq=1,
+    )
+    waiting = Command(id="01890a5d-ac96-774b-bcce-b302099a8051", actor_id=sent.id)
+    table = pa.Table.from_pylist([sent.to_row(), waiting.to_row()], Command.arrow_schema())
+    pq.write_table(table, tmp_path / "commands.parquet")
+    first, second = pq.read_table(tmp_path / "commands.parquet").to_pylist()
+    assert first["payload"] == '{"a":"é","b":1}'
+    assert (first["id"], first["type"], first["priority"], first["seq"]) == (str(sent.id), "spawn", -2, 1)
+    assert (second["actor_id"], second["seq"]) == (str(sent.id), None)
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones():

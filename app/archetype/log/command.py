@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from archetype.core.faults import field_faults, listed
 from archetype.errors import FieldFault, PayloadError
 from archetype.log import payloads, run_payloads
+from archetype.log.canonical import canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "QUEUED_TYPES",
@@ -139,6 +143,23 @@ class Command(BaseModel):
     def __lt__(self, other: Command) -> bool:
         """Order as commands are applied: by tick, then priority (the lower first), then seq."""
         return (self.tick, self.priority, self.seq or 0) < (other.tick, other.priority, other.seq or 0)
+
+    @classmethod
+    def arrow_schema(cls) -> pa.Schema:
+        """Give the Arrow schema of commands as rows, suitable for Parquet; ids and payloads are text."""
+        import pyarrow as pa  # noqa: PLC0415  only those who ask for it pay for it
+
+        nullable = ("actor_id", "seq")
+        types = {"tick": pa.int64(), "priority": pa.int32(), "version": pa.int32(), "seq": pa.int64()}
+        names = ("id", "tick", "actor_id", "type", "payload", "priority", "version", "seq")
+        return pa.schema(
+            [pa.field(name, types.get(name, pa.string()), nullable=name in nullable) for name in names]
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Give the command as a row of `arrow_schema`; its payload is canonical JSON."""
+        row = self.model_dump(mode="json", include=set(self.arrow_schema().names))
+        return row | {"payload": canonical_json(self.payload)}
 
     @property
     def _asked(self) -> dict[str, Any]:
