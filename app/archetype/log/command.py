@@ -112,6 +112,10 @@ class CommandStatus(StrEnum):
     REJECTED = "rejected"
 
 
+_ASKED = ("id", "tick", "actor_id", "type", "payload", "priority", "version", "seq")
+"""The fields of a command itself, beside what became of it."""
+
+
 class Command(BaseModel):
     """One command as callers see it; `seq` is its version within its world, once it is accepted.
 
@@ -151,19 +155,18 @@ class Command(BaseModel):
 
         nullable = ("actor_id", "seq")
         types = {"tick": pa.int64(), "priority": pa.int32(), "version": pa.int32(), "seq": pa.int64()}
-        names = ("id", "tick", "actor_id", "type", "payload", "priority", "version", "seq")
         return pa.schema(
-            [pa.field(name, types.get(name, pa.string()), nullable=name in nullable) for name in names]
+            [pa.field(name, types.get(name, pa.string()), nullable=name in nullable) for name in _ASKED]
         )
 
     def to_row(self) -> dict[str, Any]:
         """Give the command as a row of `arrow_schema`; its payload is canonical JSON."""
-        row = self.model_dump(mode="json", include=set(self.arrow_schema().names))
+        row = self.model_dump(mode="json", include=set(_ASKED))
         return row | {"payload": canonical_json(self.payload)}
 
     @property
     def _asked(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"applied_tick", "status", "reason"})
+        return self.model_dump(include=set(_ASKED))
 
 
 def parse_type_name(name: str) -> CommandType:
